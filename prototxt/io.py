@@ -1,0 +1,112 @@
+"""Reading and writing the files of Caffe: nets and solvers as text, weights and records as binary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError, Message
+
+from prototxt import schema
+from prototxt.errors import UserError
+from prototxt.files import atomic_write
+from prototxt.text import Parsed, parse
+from prototxt.text import Path as FieldPath
+from prototxt.upgrade import upgrade_net, upgrade_solver
+
+
+@dataclass
+class NetFile(Parsed):
+    """A net as its file gave it, upgraded to today's schema.
+
+    Attributes:
+        origins: for each layer of `message`, its path in the file (`("layers", 3)` for an old one).
+    """
+
+    origins: list[FieldPath] | None = None
+
+    def where_layer(self, index: int) -> str:
+        """`FILE:LINE` of layer `index` of the message, or the file alone when it was not read from text."""
+        if self.origins is None:
+            return self.where("layer", index)
+        return self.where(*self.origins[index])
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The bytes of a file. Raises UserError when it is missing, a folder or unreadable."""
+    try:
+        return Path(path).read_bytes()
+    except IsADirectoryError as error:
+        raise UserError("this is a folder, not a file", where=str(path)) from error
+    except FileNotFoundError as error:
+        raise UserError("there is no such file", where=str(path)) from error
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def read_text(path: str | Path, message: str) -> Parsed:
+    """Read a text-format file into the message called `message` ("SolverParameter").
+
+    Raises:
+        UserError: with `FILE:LINE:COLUMN` of the first mistake.
+    """
+    raw = read_bytes(path)
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"byte {raw[error.start]:#04x} is not UTF-8 text",
+            where=f"{path}:{line}",
+            expected="a prototxt (text)",
+            fix="give the .prototxt, not the .caffemodel; or save the file as UTF-8",
+        ) from error
+    return parse(text, schema.message_class(message)(), str(path))
+
+
+def read_net(path: str | Path) -> NetFile:
+    """Read a net's prototxt; V0 and V1 files and old `input` fields are upgraded as Caffe does."""
+    parsed = read_text(path, "NetParameter")
+    return net_file(parsed.message, parsed.path, parsed.lines)
+
+
+def net_file(message: Any, path: str = "<net>", lines: dict[FieldPath, int] | None = None) -> NetFile:
+    """A NetFile of a NetParameter made in memory; upgraded in place."""
+    net = NetFile(message, path, lines or {})
+    net.origins = upgrade_net(message, net.where)
+    return net
+
+
+def read_solver(path: str | Path) -> Parsed:
+    """Read a solver's prototxt; the old `solver_type` becomes `type`."""
+    parsed = read_text(path, "SolverParameter")
+    upgrade_solver(parsed.message, parsed.where)
+    return parsed
+
+
+def write_text(message: Message, path: str | Path) -> None:
+    """Write `message` in the text format; the file appears whole or not at all."""
+    with atomic_write(path, "w") as file:
+        file.write(text_format.MessageToString(message))
+
+
+def read_binary(path: str | Path, message: str) -> Any:
+    """Read a binary file into the message called `message` ("SolverState").
+
+    Raises:
+        UserError: the file is cut short or is something else.
+    """
+    result = schema.message_class(message)()
+    try:
+        result.ParseFromString(read_bytes(path))
+    except DecodeError as error:
+        raise UserError(f"this is not a binary {message}, or it is cut short", where=str(path)) from error
+    return result
+
+
+def write_binary(message: Message, path: str | Path) -> None:
+    """Write `message` in the wire format; the file appears whole or not at all."""
+    with atomic_write(path) as file:
+        file.write(message.SerializeToString())

@@ -1,0 +1,53 @@
+"""Normalisations and the affine layers that follow them."""
+
+from __future__ import annotations
+
+from prototxt.shapes.table import BLOBS, SHAPES, ShapeError, axis_of, need
+
+
+@SHAPES.register("BatchNorm", "LRN", "MVN")
+def same(p, bottoms):
+    need(bottoms, 1)
+    return [bottoms[0]]
+
+
+@SHAPES.register("Normalize")
+def normalize(p, bottoms):  # [(N, C, H, W)]
+    need(bottoms, 1)
+    if len(bottoms[0]) < 2:
+        raise ShapeError("it needs at least 2 axes")
+    return [bottoms[0]]
+
+
+@BLOBS.register("BatchNorm")
+def batch_norm_blobs(p, bottoms):
+    channels = bottoms[0][1] if len(bottoms[0]) > 1 else 1
+    return [(channels,), (channels,), (1,)]
+
+
+@BLOBS.register("Normalize")
+def normalize_blobs(p, bottoms):
+    return [()] if p.channel_shared else [(bottoms[0][1],)]
+
+
+@SHAPES.register("Scale", "Bias")
+def scale(p, bottoms):  # [(N, C, …)] or [(N, C, …), the factors]
+    need(bottoms, 1, 2)
+    axis = axis_of(p.axis, bottoms[0])
+    if len(bottoms) == 2:
+        axis = 0 if not bottoms[1] else axis
+        covered = bottoms[0][axis : axis + len(bottoms[1])]
+        if covered != bottoms[1]:
+            raise ShapeError(f"the second bottom must match axes {axis}… of the first, {covered}")
+    return [bottoms[0]]
+
+
+@BLOBS.register("Scale", "Bias")
+def scale_blobs(p, bottoms):
+    axis = axis_of(p.axis, bottoms[0])
+    end = len(bottoms[0]) if p.num_axes == -1 else axis + p.num_axes
+    if end > len(bottoms[0]):
+        raise ShapeError(f"axis {axis} and num_axes {p.num_axes} reach beyond its {len(bottoms[0])} axes")
+    shape = bottoms[0][axis:end] if len(bottoms) == 1 else bottoms[1]
+    learned = [shape] if len(bottoms) == 1 else []
+    return [*learned, shape] if getattr(p, "bias_term", False) else learned
