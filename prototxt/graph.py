@@ -22,6 +22,7 @@ class Layer:
     Attributes:
         proto: its LayerParameter.
         where: `FILE:LINE` of its first line.
+        phase: TRAIN or TEST, that of its graph.
         p: its parameters as the rules read them (see `prototxt.params`).
         bottoms, tops: blob names; a top that repeats its bottom's name is computed in place.
         bottom_shapes, top_shapes: shapes at this point of the net.
@@ -30,6 +31,7 @@ class Layer:
 
     proto: Any
     where: str
+    phase: str
     p: Any = None
     bottom_shapes: tuple[Shape, ...] = ()
     top_shapes: tuple[Shape, ...] = ()
@@ -127,7 +129,7 @@ class Graph:
         self.state = NetState(phase, level, tuple(stages))
         self.name = net.message.name or Path(net.path).stem
         protos = net.message.layer
-        self.layers = [Layer(protos[i], net.where_layer(i)) for i in kept(protos, self.state)]
+        self.layers = [Layer(protos[i], net.where_layer(i), phase) for i in kept(protos, self.state)]
         self.inputs: dict[str, Shape] = {}
         self.shapes: dict[str, Shape] = {}
         self.outputs = self._wire()

@@ -228,7 +228,7 @@ _RESOLVERS: dict[str, Callable[[Any], Any]] = {
 def _sub_messages() -> dict[str, str]:
     """Layer type without case and underscores: its field of LayerParameter."""
     fields = schema.LayerParameter.DESCRIPTOR.fields
-    return {"normalize": "norm_param"} | {
+    return {"deconvolution": "convolution_param", "normalize": "norm_param"} | {
         f.name.removesuffix("_param").replace("_", ""): f.name for f in fields if f.name.endswith("_param")
     }
 

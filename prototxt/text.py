@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
-from google.protobuf.text_encoding import CUnescape
 
 from prototxt.errors import UserError, nearest
 
+_BLANKS = re.compile(r"(?:\s+|#[^\n]*)*")
 _TOKEN = re.compile(
     r"""(?:[\s]+|\#[^\n]*)*                      # blanks and comments, skipped
         (?: (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
@@ -25,7 +25,10 @@ _TOKEN = re.compile(
           | (?P<end>\Z) )""",
     re.VERBOSE,
 )
-_MAX_DEPTH = 64  # Caffe's deepest message is 6; a file that goes on is an attack or an accident
+_INTEGER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
+_FLOAT = re.compile(r"-?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?f?|inf(?:inity)?|nan)", re.IGNORECASE)
+_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL)
+_LETTERS = dict(zip(b"abfnrtv\\'\"?", b"\a\b\f\n\r\t\v\\'\"?"))
 _INTEGERS = {
     FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
@@ -82,8 +85,7 @@ class _Reader:
     def advance(self) -> None:
         match = _TOKEN.match(self.text, self.next_at)
         if match is None:
-            at = _skip_blanks(self.text, self.next_at)
-            self.fail("this string is not closed on its line" if self.text[at] in "\"'" else "cannot be read", at)
+            self.fail("this string is not closed on its line", _BLANKS.match(self.text, self.next_at).end())
         self.kind = match.lastgroup
         self.token = match[self.kind]
         self.at, self.next_at = match.start(self.kind), match.end()
@@ -94,9 +96,13 @@ class _Reader:
         start = self.text.rfind("\n", 0, at) + 1
         line = self.text[start:].split("\n", 1)[0].rstrip("\r")
         number, column = self.text.count("\n", 0, at) + 1, at - start + 1
-        shown = line[:200].replace("\t", " ")
-        snippet = f"    {shown}\n    {' ' * min(column - 1, 200)}^"
+        first = max(0, column - 160)  # a binary file has lines of megabytes
+        shown = line[first : first + 200].replace("\t", " ")
+        snippet = f"    {shown}\n    {' ' * (column - 1 - first)}^"
         raise UserError(found, where=f"{self.path}:{number}:{column}", expected=expected, snippet=snippet)
+
+    def unexpected(self) -> str:
+        return "unexpected end of file" if self.kind == "end" else f"unexpected {self.token!r}"
 
     def line_here(self) -> int:
         self.line += self.text.count("\n", self.counted, self.at)
@@ -125,7 +131,7 @@ class _Reader:
             if closing and self.accept(closing):
                 return
             if self.kind != "word":
-                self.fail(f"unexpected {self.token!r}", expected=f"a field of {message.DESCRIPTOR.name}")
+                self.fail(self.unexpected(), expected=f"a field of {message.DESCRIPTOR.name}")
             spec = known.get(self.token)
             if spec is None:
                 self.fail(f'{message.DESCRIPTOR.name} has no field "{self.token}"{nearest(self.token, known.keys())}')
@@ -134,39 +140,37 @@ class _Reader:
                 self.accept(";")
 
     def one_field(self, message: Message, spec: FieldDescriptor, path: Path) -> None:
-        name, name_at, line = spec.name, self.at, self.line_here()
-        if not spec.is_repeated and message.HasField(name):
+        name, line, repeated = spec.name, self.line_here(), _is_repeated(message, spec)
+        if not repeated and message.HasField(name):
             self.fail(f'"{name}" is given twice, first on line {self.lines[(*path, name)]}; it can have one value')
         self.advance()
         colon = self.accept(":")
         if not colon and spec.message_type is None:
             self.fail(f'"{name}" needs a value', expected=f'"{name}: VALUE"')
-        if spec.is_repeated and self.accept("["):
+        if repeated and self.accept("["):
             while not self.accept("]"):
-                self.value(message, spec, path, line)
+                self.value(message, spec, path, self.line_here())
                 if not self.accept(",") and not (self.kind == "mark" and self.token == "]"):
-                    self.fail(f"unexpected {self.token!r} in the list of {name}", expected='"," or "]"')
+                    self.fail(f"{self.unexpected()} in the list of {name}", expected='"," or "]"')
             return
-        self.value(message, spec, path, line, name_at)
+        self.value(message, spec, path, line)
 
-    def value(self, message: Message, spec: FieldDescriptor, path: Path, line: int, name_at: int | None = None) -> None:
-        name = spec.name
-        path = (*path, name, len(getattr(message, name))) if spec.is_repeated else (*path, name)
+    def value(self, message: Message, spec: FieldDescriptor, path: Path, line: int) -> None:
+        name, repeated = spec.name, _is_repeated(message, spec)
+        path = (*path, name, len(getattr(message, name))) if repeated else (*path, name)
         self.lines[path] = line
         if spec.message_type is not None:
-            if len(path) > _MAX_DEPTH:
-                self.fail(f"nested more than {_MAX_DEPTH} deep")
             opening = self.token if self.kind == "mark" else ""
             if opening not in ("{", "<"):
                 self.fail(f'"{name}" is a message', expected='"{" after its name')
             self.advance()
             inner = getattr(message, name)
-            if spec.is_repeated:
+            if repeated:
                 inner = inner.add()
             else:
                 inner.SetInParent()
             self.fields(inner, path, "}" if opening == "{" else ">")
-        elif spec.is_repeated:
+        elif repeated:
             getattr(message, name).append(self.scalar(spec))
         else:
             setattr(message, name, self.scalar(spec))
@@ -175,8 +179,8 @@ class _Reader:
         if spec.cpp_type == FieldDescriptor.CPPTYPE_STRING:
             return self.string(spec)
         if self.kind != "word":
-            self.fail(f"unexpected {self.token or 'end of file'!r}", expected=f'a value of "{spec.name}"')
-        word, at = self.token.replace(" ", ""), self.at
+            self.fail(self.unexpected(), expected=f'a value of "{spec.name}"')
+        word, at = "".join(self.token.split()), self.at
         self.advance()
         if spec.cpp_type == FieldDescriptor.CPPTYPE_ENUM:
             return self.enum(spec, word, at)
@@ -186,19 +190,16 @@ class _Reader:
             return _BOOLEANS[word]
         if spec.cpp_type in _INTEGERS:
             return self.integer(spec, word, at)
-        try:
-            return float(word.rstrip("fF") if "inf" not in word.lower() else word)
-        except ValueError:
+        if not _FLOAT.fullmatch(word):
             self.fail(f'"{spec.name}" cannot be "{word}"', at, expected="a number")
+        return float(word if word[-3:].lower() == "inf" else word.rstrip("fF"))
 
     def integer(self, spec: FieldDescriptor, word: str, at: int) -> int:
         low, high = _INTEGERS[spec.cpp_type]
-        digits = word.lstrip("-")
-        octal = len(digits) > 1 and digits[0] == "0" and digits.isdigit()
-        try:
-            number = int(word, 8 if octal else 0)
-        except ValueError:
+        if not _INTEGER.fullmatch(word):
             self.fail(f'"{spec.name}" cannot be "{word}"', at, expected="a whole number")
+        octal = word.lstrip("-").startswith("0") and "x" not in word.lower()
+        number = int(word, 8 if octal else 0)
         if not low <= number <= high:
             self.fail(f'"{spec.name}" cannot be {number}', at, expected=f"a number from {low} to {high}")
         return number
@@ -218,12 +219,33 @@ class _Reader:
     def string(self, spec: FieldDescriptor) -> str | bytes:
         if self.kind != "string":
             self.fail(f'"{spec.name}" cannot be {self.token or "empty"}', expected="a string in quotes")
-        raw = b""
+        raw, at = b"", self.at
         while self.kind == "string":  # neighbours join, as in C
-            raw += CUnescape(self.token[1:-1])
+            try:
+                raw += _ESCAPE.sub(_unescape, self.token[1:-1].encode())
+            except ValueError as error:
+                self.fail(f"{error} is not an escape of strings")
             self.advance()
-        return raw if spec.type == FieldDescriptor.TYPE_BYTES else raw.decode("utf-8", "surrogateescape")
+        if spec.type == FieldDescriptor.TYPE_BYTES:
+            return raw
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            self.fail(f'"{spec.name}" is not UTF-8 text', at)
 
 
-def _skip_blanks(text: str, at: int) -> int:
-    return re.compile(r"(?:\s+|#[^\n]*)*").match(text, at).end()
+def _unescape(match: re.Match[bytes]) -> bytes:
+    """The bytes of one escape of C++. Raises ValueError with the escape when there is no such one."""
+    octal, hexadecimal, short, long, letter = match.groups()
+    try:
+        if letter:
+            return bytes([_LETTERS[letter[0]]])
+        if short or long:
+            return chr(int(short or long, 16)).encode()
+        return bytes([int(octal, 8) if octal else int(hexadecimal, 16)])
+    except (KeyError, ValueError, OverflowError) as error:
+        raise ValueError(match[0].decode(errors="replace")) from error
+
+
+def _is_repeated(message: Message, spec: FieldDescriptor) -> bool:
+    return hasattr(getattr(message, spec.name), "append")  # protobuf 6.31 renamed the descriptor's own answer

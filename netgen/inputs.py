@@ -1,0 +1,80 @@
+"""The input layers of a detector's three nets: annotated images to train on, to test on, or one image.
+
+The training layer samples, expands and distorts as SSD does (Liu et al., SSD, section 2.2).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netgen.datasets import DataSet
+from netgen.net import L, Net
+
+MEAN_BGR = [104, 117, 123]
+# The least IoU that a crop must have with some ground truth; None is the crop that may miss them all.
+CROP_OVERLAPS = (0.1, 0.3, 0.5, 0.7, 0.9, None)
+CROP = {"min_scale": 0.3, "max_scale": 1, "min_aspect_ratio": 0.5, "max_aspect_ratio": 2}
+DISTORTION = {
+    "brightness_prob": 0.5,
+    "brightness_delta": 32,
+    "contrast_prob": 0.5,
+    "contrast_lower": 0.5,
+    "contrast_upper": 1.5,
+    "hue_prob": 0.5,
+    "hue_delta": 18,
+    "saturation_prob": 0.5,
+    "saturation_lower": 0.5,
+    "saturation_upper": 1.5,
+    "random_order_prob": 0,
+}
+ANY_INTERPOLATION = ["LINEAR", "AREA", "NEAREST", "CUBIC", "LANCZOS4"]
+
+
+def train_input(net: Net, data: DataSet, size_hw: tuple[int, int], batch_size: int, max_expand_ratio: float) -> None:
+    """Add `data`, [N, 3, H, W] of BGR less its mean, and `label`, [1, 1, G, 8], from the training LMDB.
+
+    Args:
+        max_expand_ratio: half of the images are shrunk, on a canvas up to this many times as wide and high.
+    """
+    samplers: list[dict[str, Any]] = [{"max_sample": 1, "max_trials": 1}]
+    for overlap in CROP_OVERLAPS:
+        constraint = {"max_jaccard_overlap": 1} if overlap is None else {"min_jaccard_overlap": overlap}
+        samplers.append({"sampler": CROP, "sample_constraint": constraint, "max_sample": 1, "max_trials": 50})
+    net.data, net.label = L.AnnotatedData(
+        ntop=2,
+        include={"phase": "TRAIN"},
+        transform_param={
+            **_transform(data, size_hw, ANY_INTERPOLATION),
+            "mirror": True,
+            "emit_constraint": {"emit_type": "CENTER"},
+            "distort_param": DISTORTION,
+            "expand_param": {"prob": 0.5, "max_expand_ratio": max_expand_ratio},
+        },
+        data_param={"source": data.train_lmdb, "batch_size": batch_size, "backend": "LMDB"},
+        batch_sampler=samplers,
+        label_map_file=data.labelmap,
+    )
+
+
+def test_input(net: Net, data: DataSet, size_hw: tuple[int, int], batch_size: int) -> None:
+    """Add `data`, [N, 3, H, W], and `label`, [1, 1, G, 8], from the test LMDB: whole images, only resized."""
+    net.data, net.label = L.AnnotatedData(
+        ntop=2,
+        include={"phase": "TEST"},
+        transform_param=_transform(data, size_hw, ["LINEAR"]),
+        data_param={"source": data.test_lmdb, "batch_size": batch_size, "backend": "LMDB"},
+        batch_sampler=[{}],
+        label_map_file=data.labelmap,
+    )
+
+
+def image_input(net: Net, size_hw: tuple[int, int]) -> None:
+    """Add `data`, [1, 3, H, W], to be fed from outside."""
+    net.data = L.Input(shape={"dim": [1, 3, *size_hw]})
+
+
+def _transform(data: DataSet, size_hw: tuple[int, int], interpolations: list[str]) -> dict[str, Any]:
+    height, width = size_hw
+    size = {"height": height, "width": width, "interp_mode": interpolations}
+    colour = {"force_color": True} if data.force_color else {}
+    return {"mean_value": MEAN_BGR, **colour, "resize_param": {"prob": 1, "resize_mode": "WARP", **size}}
