@@ -1,0 +1,243 @@
+"""Trained weights: `.caffemodel` files, binary or HDF5, as arrays and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from converters.wire import FIXED32, FIXED64, LENGTH, WireError, fields, header
+from prototxt import schema
+from prototxt.errors import UserError, UserErrors
+from prototxt.files import atomic_write
+from prototxt.graph import Graph, Layer, show
+from prototxt.io import read_bytes
+
+# What people pass for a caffemodel by accident: its first bytes, what it is, what to do.
+_MISTAKES = (
+    ((b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML"), "an HTML page", "the download went wrong; fetch the file again"),
+    ((b"version https://git-lfs",), "a Git LFS pointer", "run `git lfs pull` in the repository it came from"),
+    ((b"PK\x03\x04", b"\x80\x02"), "a PyTorch or zip file", "give the .caffemodel"),
+    ((b"name:", b"layer", b"input", b"#"), "a prototxt", "give the .caffemodel, not the .prototxt"),
+)
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+class Weights(dict):
+    """Layer name -> its blobs, float32 arrays of Caffe's shapes.
+
+    Attributes:
+        path: the file they came from, for error messages; empty when they came from none.
+    """
+
+    def __init__(self, blobs: Mapping[str, Sequence[np.ndarray]], path: str = "") -> None:
+        super().__init__(blobs)
+        self.path = path
+
+
+def read_weights(path: str | Path) -> Weights:
+    """The blobs of a caffemodel, old (V0, V1) or new, binary or HDF5.
+
+    The arrays of a binary file are read-only views of its bytes: no weight becomes a Python object or is copied.
+
+    Raises:
+        UserError: the file is missing, cut short, or is something else.
+    """
+    data = read_bytes(path)
+    if data.startswith(_HDF5):
+        return Weights(_read_hdf5(path), str(path))
+    start = data[:64].lstrip()
+    for beginnings, what, fix in _MISTAKES:
+        if start.startswith(beginnings):
+            raise UserError(f"this is {what}, not a caffemodel", where=str(path), fix=fix)
+    try:
+        weights = Weights({name: blobs for name, blobs in _layers(data) if blobs}, str(path))
+    except WireError as error:
+        raise UserError(
+            f"this is no whole caffemodel: {error}", where=str(path), fix="fetch the file again, or check its size"
+        ) from error
+    if not weights:
+        raise UserError("no layer in this file has weights", where=str(path), expected="a trained caffemodel")
+    return weights
+
+
+def _number(message: str, field: str) -> int:
+    return schema.message_class(message).DESCRIPTOR.fields_by_name[field].number
+
+
+_LAYER, _LAYERS = _number("NetParameter", "layer"), _number("NetParameter", "layers")
+_V0 = _number("V1LayerParameter", "layer")
+_NAMES_AND_BLOBS = {
+    message: (_number(message, "name"), _number(message, "blobs"))
+    for message in ("LayerParameter", "V1LayerParameter", "V0LayerParameter")
+}
+_SHAPE, _DIM = _number("BlobProto", "shape"), _number("BlobShape", "dim")
+_LEGACY = [_number("BlobProto", side) for side in ("num", "channels", "height", "width")]
+_VALUES = {_number("BlobProto", "data"): "<f4", _number("BlobProto", "double_data"): "<f8"}
+_UNPACKED = {FIXED32: "<f4", FIXED64: "<f8"}
+
+
+def _layers(data: bytes) -> Iterator[tuple[str, list[np.ndarray]]]:
+    for number, wire, start, end in fields(data, 0, len(data)):
+        if wire != LENGTH:
+            continue
+        if number == _LAYER:
+            yield _layer(data, start, end, "LayerParameter")
+        elif number == _LAYERS:
+            inner = [(a, b) for n, w, a, b in fields(data, start, end) if n == _V0 and w == LENGTH]
+            name, blobs = _layer(data, start, end, "V1LayerParameter")
+            for a, b in inner:
+                name, more = _layer(data, a, b, "V0LayerParameter")
+                blobs += more
+            yield name, blobs
+
+
+def _layer(data: bytes, start: int, end: int, message: str) -> tuple[str, list[np.ndarray]]:
+    name_number, blobs_number = _NAMES_AND_BLOBS[message]
+    name, spans = "", []
+    for number, wire, first, last in fields(data, start, end):
+        if wire == LENGTH and number == name_number:
+            name = data[first:last].decode("utf-8", "replace")
+        elif wire == LENGTH and number == blobs_number:
+            spans.append((first, last))
+    return name, [_blob(data, *span, f'blob {i} of layer "{name}"') for i, span in enumerate(spans)]
+
+
+def _blob(data: bytes, start: int, end: int, what: str) -> np.ndarray:
+    shape: tuple[int, ...] = ()
+    legacy: dict[int, int] = {}
+    packed: list[np.ndarray] = []
+    unpacked: list[bytes] = []
+    kind = "<f4"
+    for number, wire, first, last in fields(data, start, end):
+        if number in _VALUES and wire == LENGTH:
+            if (last - first) % np.dtype(_VALUES[number]).itemsize:
+                raise WireError(f"{what} ends within a number")
+            packed.append(np.frombuffer(data, _VALUES[number], (last - first) // int(_VALUES[number][-1]), first))
+        elif number in _VALUES and wire in _UNPACKED:
+            kind = _UNPACKED[wire]
+            unpacked.append(data[first:last])
+        elif number == _SHAPE and wire == LENGTH:
+            shape = tuple(schema.BlobShape.FromString(data[first:last]).dim)
+        elif number in _LEGACY and wire == 0:
+            legacy[number] = first
+    if unpacked:
+        packed.append(np.frombuffer(b"".join(unpacked), kind))
+    values = packed[0] if len(packed) == 1 else np.concatenate(packed or [np.empty(0, np.float32)])
+    if legacy:
+        shape = tuple(legacy.get(number, 0) for number in _LEGACY)
+    if any(size < 0 for size in shape) or _count(shape) != values.size:
+        raise WireError(f"{what} has the shape {show(shape)} but {values.size:,} values")
+    return values.astype(np.float32, copy=False).reshape(shape)
+
+
+def _count(shape: Sequence[int]) -> int:
+    count = 1
+    for size in shape:  # not NumPy's product, which overflows
+        count *= size
+    return count
+
+
+def _read_hdf5(path: str | Path) -> dict[str, list[np.ndarray]]:
+    import h5py
+
+    found: dict[str, dict[int, np.ndarray]] = {}
+
+    def visit(name: str, item: Any) -> None:  # data/<layer, perhaps with slashes>/<index>
+        layer, _, index = name.rpartition("/")
+        if isinstance(item, h5py.Dataset) and index.isdigit():
+            found.setdefault(layer, {})[int(index)] = np.asarray(item, np.float32)
+
+    try:
+        with h5py.File(path, "r") as file:
+            file["data"].visititems(visit)
+    except (OSError, KeyError, RuntimeError) as error:
+        raise UserError("this HDF5 file is no whole caffemodel", where=str(path), expected='a group "data"') from error
+    return {layer: [blobs[i] for i in sorted(blobs)] for layer, blobs in found.items()}
+
+
+def write_weights(path: str | Path, graph: Graph, weights: Mapping[str, Sequence[np.ndarray]]) -> None:
+    """Write a caffemodel as Caffe's snapshots are: every layer of the graph, with the blobs of those that have some.
+
+    A path that ends in `.h5` is written as HDF5. The file appears whole or not at all.
+
+    Raises:
+        UserErrors: blobs that do not fit the graph.
+        UserError: the disk is full, the folder missing.
+    """
+    check(graph, weights)
+    with atomic_write(path) as file:
+        if str(path).endswith(".h5"):
+            _write_hdf5(file, graph, weights)
+        else:
+            file.write(schema.NetParameter(name=graph.name).SerializeToString())
+            for layer in graph.layers:
+                _write_layer(file, layer, weights.get(layer.name, ()))
+
+
+def _write_layer(file: IO[bytes], layer: Layer, blobs: Sequence[np.ndarray]) -> None:
+    proto = type(layer.proto)()
+    proto.CopyFrom(layer.proto)
+    proto.ClearField("blobs")
+    parts: list[Any] = [proto.SerializeToString()]
+    for blob in blobs:
+        values = np.ascontiguousarray(blob, "<f4")
+        shape = schema.BlobProto(shape=schema.BlobShape(dim=blob.shape)).SerializeToString()
+        before = shape + header(_number("BlobProto", "data"), values.nbytes)
+        parts += [header(_number("LayerParameter", "blobs"), len(before) + values.nbytes), before, values.data]
+    file.write(header(_LAYER, sum(memoryview(part).nbytes for part in parts)))
+    for part in parts:
+        file.write(part)
+
+
+def _write_hdf5(file: IO[bytes], graph: Graph, weights: Mapping[str, Sequence[np.ndarray]]) -> None:
+    import h5py
+
+    with h5py.File(file, "w") as h5:
+        data = h5.create_group("data")
+        for layer in graph.layers:
+            group = data.require_group(layer.name)
+            for i, blob in enumerate(weights.get(layer.name, ())):
+                group.create_dataset(str(i), data=np.asarray(blob, np.float32))
+
+
+def check(graph: Graph, weights: Mapping[str, Sequence[np.ndarray]]) -> tuple[list[str], list[str], list[str]]:
+    """Hold weights against a graph, by layer name as Caffe does.
+
+    Returns:
+        Names of the layers that get their blobs, of those that need some and get none, and of layers that the
+        weights have and the graph has not.
+
+    Raises:
+        UserErrors: every blob of another number or shape, with its layer and both shapes. Shapes of old files,
+            padded with ones to four axes, are taken as what they stand for.
+    """
+    loaded, missing, errors = [], [], []
+    source = getattr(weights, "path", "") or "the weights"
+    for layer in graph.layers:
+        if layer.name not in weights:
+            if layer.blob_shapes:
+                missing.append(layer.name)
+            continue
+        found = [tuple(blob.shape) for blob in weights[layer.name]]
+        if len(found) != len(layer.blob_shapes):
+            errors.append(layer.error(f"{source} has {len(found)} blobs for it", expected=f"{len(layer.blob_shapes)}"))
+            continue
+        for i, (shape, wanted) in enumerate(zip(found, layer.blob_shapes)):
+            if shape != wanted and (len(shape) != 4 or _plain(shape) != _plain(wanted)):
+                errors.append(
+                    layer.error(f"its blob {i} has the shape {show(shape)} in {source}", expected=show(wanted))
+                )
+        loaded.append(layer.name)
+    if errors:
+        raise errors[0] if len(errors) == 1 else UserErrors(errors)
+    names = {layer.name for layer in graph.layers}
+    return loaded, missing, [name for name in weights if name not in names]
+
+
+def _plain(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape without the ones that old files put before it."""
+    first = next((i for i, size in enumerate(shape) if size != 1), len(shape))
+    return tuple(shape[first:])

@@ -1,0 +1,104 @@
+"""Layers that change values and not shapes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from converters.pytorch.layers.table import MODULES, CaffeLayer, Compute
+from prototxt.graph import Layer
+
+
+@MODULES.register("ReLU")
+def relu(layer: Layer) -> Compute:
+    slope = layer.p.negative_slope
+    return (lambda x: F.leaky_relu(x, slope)) if slope else F.relu
+
+
+@MODULES.register("PReLU")
+class PReLU(CaffeLayer):
+    """max(0, x) + slope · min(0, x), one slope a channel or one for all."""
+
+    blob_names = ("slope",)
+    filler_fields = ("filler",)
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer)
+        self.add_learned(layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.prelu(x, self.slope.reshape(-1))
+
+
+@MODULES.register("ELU")
+def elu(layer: Layer) -> Compute:
+    return lambda x: F.elu(x, layer.p.alpha)
+
+
+@MODULES.register("AbsVal")
+def abs_val(layer: Layer) -> Compute:
+    return torch.abs
+
+
+@MODULES.register("Sigmoid")
+def sigmoid(layer: Layer) -> Compute:
+    return torch.sigmoid
+
+
+@MODULES.register("TanH")
+def tanh(layer: Layer) -> Compute:
+    return torch.tanh
+
+
+@MODULES.register("BNLL")
+def bnll(layer: Layer) -> Compute:  # log(1 + e^x)
+    return lambda x: torch.logaddexp(x, torch.zeros_like(x))
+
+
+@MODULES.register("Power")
+def power(layer: Layer) -> Compute:  # (shift + scale · x)^power
+    p = layer.p
+    if p.scale * p.power == 0:  # a constant: Caffe gives it the gradient 0 and never raises x to a power
+        constant = 1.0 if p.power == 0 else p.shift**p.power
+        return lambda x: x * 0 + constant
+    if p.power == 1:
+        return lambda x: x * p.scale + p.shift
+    return lambda x: (x * p.scale + p.shift) ** p.power
+
+
+@MODULES.register("Exp")
+def exp(layer: Layer) -> Compute:  # base^(shift + scale · x); base -1 is e
+    p = layer.p
+    log_base = 1.0 if p.base == -1 else math.log(_positive(layer, p.base))
+    return lambda x: torch.exp((x * p.scale + p.shift) * log_base)
+
+
+@MODULES.register("Log")
+def log(layer: Layer) -> Compute:  # log_base(shift + scale · x); base -1 is e
+    p = layer.p
+    log_base = 1.0 if p.base == -1 else math.log(_positive(layer, p.base))
+    return lambda x: torch.log(x * p.scale + p.shift) / log_base
+
+
+def _positive(layer: Layer, base: float) -> float:
+    if base <= 0:
+        raise layer.error(f"base is {base:g}", expected="a number above 0, or -1 for e")
+    return base
+
+
+@MODULES.register("Threshold")
+def threshold(layer: Layer) -> Compute:
+    return lambda x: (x > layer.p.threshold).to(x.dtype)
+
+
+@MODULES.register("Dropout")
+def dropout(layer: Layer) -> Compute:  # in training the kept values are scaled by 1 / (1 - ratio)
+    return lambda x: F.dropout(x, layer.p.dropout_ratio, training=layer.phase == "TRAIN")
+
+
+@MODULES.register("Softmax")
+def softmax(layer: Layer) -> Compute:
+    return lambda x: x.softmax(layer.p.axis)

@@ -1,0 +1,121 @@
+"""Layers that move, join, cut, add up or reorder values."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from converters.pytorch.layers.table import MODULES, Compute
+from prototxt.graph import Layer
+from prototxt.shapes.table import axis_of
+from prototxt.shapes.tensor import crop_offsets, permutation
+
+
+@MODULES.register("Concat")
+def concat(layer: Layer) -> Compute:
+    axis = layer.p.concat_dim if layer.p.HasField("concat_dim") else layer.p.axis
+    return lambda *bottoms: torch.cat(bottoms, axis)
+
+
+@MODULES.register("Slice")
+def slice_(layer: Layer) -> Compute:
+    axis = layer.p.slice_dim if layer.p.HasField("slice_dim") else layer.p.axis
+    axis = axis_of(axis, layer.bottom_shapes[0])
+    sizes = [shape[axis] for shape in layer.top_shapes]
+    return lambda x: x.split(sizes, axis)
+
+
+@MODULES.register("Split")
+def split(layer: Layer) -> Compute:
+    return lambda x: (x,) * len(layer.tops)
+
+
+@MODULES.register("Eltwise")
+def eltwise(layer: Layer) -> Compute:
+    p = layer.p
+    if p.operation == p.PROD:
+        return lambda *bottoms: reduce(torch.mul, bottoms)
+    if p.operation == p.MAX:
+        return lambda *bottoms: reduce(_first_maximum, bottoms)
+    if not p.coeff:
+        return lambda *bottoms: reduce(torch.add, bottoms)
+    return lambda *bottoms: reduce(torch.add, (x * factor for x, factor in zip(bottoms, p.coeff)))
+
+
+def _first_maximum(a: Tensor, b: Tensor) -> Tensor:
+    """The larger; at a tie Caffe's gradient goes to one bottom alone, the later one."""
+    return torch.where(a > b, a, b)
+
+
+@MODULES.register("Permute")
+def permute(layer: Layer) -> Compute:
+    order = permutation(layer.p, len(layer.bottom_shapes[0]))
+    return lambda x: x.permute(order).contiguous()
+
+
+@MODULES.register("Flatten")
+def flatten(layer: Layer) -> Compute:
+    return lambda x: x.flatten(layer.p.axis, layer.p.end_axis)
+
+
+@MODULES.register("Reshape")
+def reshape(layer: Layer) -> Compute:
+    p = layer.p
+    start = axis_of(p.axis, layer.bottom_shapes[0], end=True)
+    end = len(layer.bottom_shapes[0]) if p.num_axes == -1 else start + p.num_axes
+
+    def forward(x: Tensor) -> Tensor:  # 0 copies a size; -1 is what is left
+        dims = [dim or x.shape[start + i] for i, dim in enumerate(p.shape.dim)]
+        return x.reshape(*x.shape[:start], *dims, *x.shape[end:])
+
+    return forward
+
+
+@MODULES.register("Crop")
+def crop(layer: Layer) -> Compute:
+    offsets = crop_offsets(layer.p, layer.bottom_shapes[0])
+    first = axis_of(layer.p.axis, layer.bottom_shapes[0])
+
+    def forward(x: Tensor, reference: Tensor) -> Tensor:
+        for axis in range(first, x.dim()):
+            x = x.narrow(axis, offsets[axis], reference.shape[axis])
+        return x
+
+    return forward
+
+
+@MODULES.register("Tile")
+def tile(layer: Layer) -> Compute:
+    axis = axis_of(layer.p.axis, layer.bottom_shapes[0])
+    return lambda x: torch.cat([x] * layer.p.tiles, axis)
+
+
+@MODULES.register("Reduction")
+def reduction(layer: Layer) -> Compute:
+    p = layer.p
+    axis = axis_of(p.axis, layer.bottom_shapes[0])
+    reduced = {
+        p.SUM: lambda x: x.sum(-1),
+        p.ASUM: lambda x: x.abs().sum(-1),
+        p.SUMSQ: lambda x: x.square().sum(-1),
+        p.MEAN: lambda x: x.mean(-1),
+    }[p.operation]
+    return lambda x: reduced(x.reshape(*x.shape[:axis], -1)) * p.coeff
+
+
+@MODULES.register("ArgMax")
+def arg_max(layer: Layer) -> Compute:
+    p = layer.p
+
+    def forward(x: Tensor) -> Tensor:
+        x = x.detach()
+        if p.HasField("axis"):
+            values, indices = x.topk(p.top_k, p.axis)
+            return values if p.out_max_val else indices.to(x.dtype)
+        values, indices = x.flatten(1).topk(p.top_k)
+        pair = (indices.to(x.dtype), values) if p.out_max_val else (indices.to(x.dtype),)
+        return torch.stack(pair, 1)
+
+    return forward
