@@ -101,14 +101,12 @@ def _boxes(graph: Graph) -> tuple[list[_Box], list[Wire], list[str]]:
             for blob in layer.bottoms[:1] if layer.type == "PriorBox" else dict.fromkeys(layer.bottoms):
                 wires.setdefault((makers[blob], blob), Wire(makers[blob], [])).targets.append(box)
         makers |= dict.fromkeys(layer.tops, box)
-    return (
-        boxes,
-        list(wires.values()),
-        [
-            f"{blob} {show(graph.shapes[blob])}" if len(boxes[box].layers[-1].tops) > 1 else show(graph.shapes[blob])
-            for box, blob in wires
-        ],
-    )
+    return boxes, list(wires.values()), [_label(graph, boxes[box].layers[-1], blob) for box, blob in wires]
+
+
+def _label(graph: Graph, maker: Layer, blob: str) -> str:
+    shape = show(graph.shapes[blob])
+    return f"{blob} {shape}" if len(maker.tops) > 1 else shape
 
 
 def _read_once(graph: Graph) -> set[int]:

@@ -12,8 +12,8 @@ from typing import Any
 
 from prototxt import schema
 from prototxt.errors import UserError, nearest
+from prototxt.text import Path
 
-Path = tuple["str | int", ...]
 Where = Callable[..., str]
 
 # V0 type: (today's type, sub-message of its parameters, V0 fields that go there).

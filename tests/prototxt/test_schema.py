@@ -1,0 +1,111 @@
+"""Our runtime reading of caffe.proto against protoc's, and against the recorded schema of SSD-Caffe."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+
+import prototxt
+from prototxt import schema
+
+PROTO = Path(prototxt.__file__).with_name("caffe.proto")
+
+
+def run_protoc(*arguments: str) -> None:
+    pytest.importorskip("grpc_tools", reason="needs protoc (the package grpcio-tools)")
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO.parent}", *arguments, PROTO.name]
+    subprocess.run(command, check=True)
+
+
+def resolved(file: FileDescriptorProto) -> FileDescriptorProto:
+    """`file` as a pool understood it: every type name complete, every default in one spelling."""
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    result = FileDescriptorProto()
+    pool.FindFileByName("caffe.proto").CopyToProto(result)
+    for message in result.message_type:
+        for field in message.field:
+            field.ClearField("json_name")
+    return result
+
+
+def test_our_reader_and_protoc_agree(tmp_path):
+    run_protoc(f"--descriptor_set_out={tmp_path / 'set'}")
+    (protoc,) = FileDescriptorSet.FromString((tmp_path / "set").read_bytes()).file
+    ours, theirs = resolved(schema.descriptors()), resolved(protoc)
+    assert len(theirs.message_type) == 86
+    for our_message, their_message in zip(ours.message_type, theirs.message_type):
+        assert our_message == their_message
+    assert ours == theirs
+
+
+def written_as_recorded(field: FieldDescriptor) -> dict:
+    types = {getattr(FieldDescriptor, f"TYPE_{name.upper()}"): name for name in schema._SCALARS}
+    owner = field.message_type or field.enum_type
+    is_list = hasattr(getattr(schema.message_class(field.containing_type.name)(), field.name), "extend")
+    record = {
+        "number": field.number,
+        "label": "repeated" if is_list else "optional",
+        "type": owner.full_name.removeprefix("caffe.") if owner else types[field.type],
+    }
+    if field.has_default_value:
+        by_number = field.enum_type and field.enum_type.values_by_number
+        record["default"] = by_number[field.default_value].name if by_number else field.default_value
+    if field.GetOptions().packed:
+        record["packed"] = True
+    return record
+
+
+def test_schema_is_that_of_ssd_caffe(shared):
+    """Messages, fields, numbers, labels, types, defaults and packing."""
+    recorded = json.loads((shared / "reference/caffe_schema.json").read_text())
+    messages = {name for name, kind in schema._NAMES.items() if hasattr(kind, "DESCRIPTOR") and hasattr(kind, "Clear")}
+    assert messages == set(recorded["messages"])
+    for name, fields in recorded["messages"].items():
+        ours = schema.message_class(name).DESCRIPTOR.fields
+        assert [f.name for f in ours] == list(fields), name
+        for field in ours:
+            ours_now, theirs = written_as_recorded(field), dict(fields[field.name])
+            if isinstance(theirs.get("default"), float):  # recorded with nine digits
+                assert ours_now.pop("default") == pytest.approx(theirs.pop("default"), rel=1e-8)
+            assert ours_now == theirs, f"{name}.{field.name}"
+
+
+def test_enums_are_those_of_ssd_caffe(shared):
+    recorded = json.loads((shared / "reference/caffe_schema.json").read_text())["enums"]
+    file = schema.NetParameter.DESCRIPTOR.file
+    enums = list(file.enum_types_by_name.values())
+    for message in file.message_types_by_name.values():
+        enums += message.enum_types
+    ours = {e.full_name.removeprefix("caffe."): {v.name: v.number for v in e.values} for e in enums}
+    assert ours == recorded
+
+
+@pytest.mark.parametrize("first", ["prototxt.schema", "caffe_pb2"])
+def test_lives_beside_another_caffe_pb2(tmp_path, first):
+    """pycaffe registers its own caffe.proto in the default pool of the process; ours is private."""
+    run_protoc(f"--python_out={tmp_path}")
+    second = "caffe_pb2" if first == "prototxt.schema" else "prototxt.schema"
+    code = f"""
+import sys; sys.path.insert(0, {str(tmp_path)!r})
+import {first}, {second}
+ours, theirs = prototxt.schema.NetParameter(name="n"), caffe_pb2.NetParameter()
+theirs.ParseFromString(ours.SerializeToString())
+assert theirs.name == "n" and type(ours) is not type(theirs)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PROTO.parents[1])
+
+
+def test_names():
+    assert schema.TEST == 1 and schema.Phase.Name(0) == "TRAIN"
+    assert schema.PoolingParameter.AVE == 1
+    assert schema.message_class("NetParameter") is schema.NetParameter
+    with pytest.raises(AttributeError, match="Caffe's schema has no message or constant 'NetParam'"):
+        _ = schema.NetParam
