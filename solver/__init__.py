@@ -1,0 +1,1 @@
+"""Caffe's solver on PyTorch: learning rates, update rules, snapshots, the test phase and its scores."""
