@@ -15,7 +15,7 @@ import numpy as np
 from annoset.augment.transform import ITEM, LABEL, Transformer, check_supported
 from annoset.database import Database
 from prototxt.errors import UserError
-from prototxt.io import read_text
+from prototxt.labelmap import read_labelmap
 from prototxt.schema import AnnotatedDatum, DataParameter, Datum, LayerParameter
 
 _NO_BOX = np.full((1, 8), -1, np.float32)  # the label rows of a batch without any box
@@ -207,7 +207,7 @@ class AnnotatedDataSource:
                 where=self._where,
                 fix="correct the path, or remove the field: then classes are not checked",
             )
-        return frozenset(item.label for item in read_text(self._label_map, "LabelMap").message.item)
+        return frozenset(read_labelmap(self._label_map))
 
     @property
     def _label_map(self) -> Path:

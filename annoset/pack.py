@@ -12,11 +12,11 @@ from typing import Any, Protocol
 from annoset.annotation import Annotation
 from annoset.database import Writer, create
 from annoset.folder import refuse_existing
-from annoset.labelmap import label_map_text, read_labels
 from annoset.record import make_record
 from prototxt.errors import UserError, UserErrors
 from prototxt.files import atomic_write
 from prototxt.io import read_bytes
+from prototxt.labelmap import class_labels, labelmap_text
 
 _SHOWN_ERRORS = 20
 _OTHER_LABELMAP = "give it with --labelmap, or write another with --labelmap-out"
@@ -103,13 +103,13 @@ def pack(
         UserError: an image that cannot be decoded, unless `skip_bad`; no image is left; a target exists.
     """
     refuse_existing(targets.lmdb)
-    given = read_labels(targets.labelmap) if targets.labelmap_given else None
+    given = class_labels(targets.labelmap) if targets.labelmap_given else None
     report = Report()
     annotations = _read(watch(sources, "reading annotations"), given, options, report)
     if options.shuffle:
         random.Random(options.seed).shuffle(annotations)
     labels = given or _number_classes(annotations)
-    labelmap = None if given else _TextFile(targets.labelmap, label_map_text(labels), _OTHER_LABELMAP)
+    labelmap = None if given else _TextFile(targets.labelmap, labelmap_text(labels), _OTHER_LABELMAP)
     if labelmap:
         labelmap.refuse_other()
     report.boxes.update(dict.fromkeys(labels, 0))

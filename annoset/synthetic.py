@@ -16,7 +16,7 @@ import numpy as np
 
 from annoset.annotation import Object
 from annoset.folder import new_folder
-from annoset.labelmap import label_map_text
+from prototxt.labelmap import labelmap_text
 
 LABELMAP = "labelmap.prototxt"
 _SIDES = (160, 208)  # pixels; height and width are drawn independently
@@ -81,7 +81,7 @@ def make(
             names = "".join(f"{split}_{index:05d}\n" for index in range(count))
             (folder / "ImageSets" / "Main" / f"{split}.txt").write_text(names, "utf-8")
         labels = {name: label for label, name in enumerate(sorted(SHAPES), 1)}
-        (folder / LABELMAP).write_text(label_map_text(labels), "utf-8")
+        (folder / LABELMAP).write_text(labelmap_text(labels), "utf-8")
 
 
 def _write_image(folder: Path, name: str, rng: np.random.Generator) -> None:

@@ -15,11 +15,12 @@ from prototxt.files import atomic_write
 from prototxt.graph import Graph, Layer, show
 from prototxt.io import read_bytes
 
-# What people pass for a caffemodel by accident: its first bytes, what it is, what to do.
+# What people pass for a caffemodel by accident: its first bytes, what it is, what to do. None of these is a message.
 _MISTAKES = (
-    ((b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML"), "an HTML page", "the download went wrong; fetch the file again"),
+    ((b"<",), "an HTML or XML page", "the download went wrong; fetch the file again"),
     ((b"version https://git-lfs",), "a Git LFS pointer", "run `git lfs pull` in the repository it came from"),
     ((b"PK\x03\x04", b"\x80\x02"), "a PyTorch or zip file", "give the .caffemodel"),
+    ((b"\x1f\x8b",), "a gzip file", "unpack it first"),
     ((b"name:", b"layer", b"input", b"#"), "a prototxt", "give the .caffemodel, not the .prototxt"),
 )
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -48,19 +49,29 @@ def read_weights(path: str | Path) -> Weights:
     data = read_bytes(path)
     if data.startswith(_HDF5):
         return Weights(_read_hdf5(path), str(path))
-    start = data[:64].lstrip()
-    for beginnings, what, fix in _MISTAKES:
-        if start.startswith(beginnings):
-            raise UserError(f"this is {what}, not a caffemodel", where=str(path), fix=fix)
     try:
         weights = Weights({name: blobs for name, blobs in _layers(data) if blobs}, str(path))
     except WireError as error:
-        raise UserError(
-            f"this is no whole caffemodel: {error}", where=str(path), fix="fetch the file again, or check its size"
-        ) from error
+        raise _not_a_caffemodel(path, data, error) from error
     if not weights:
-        raise UserError("no layer in this file has weights", where=str(path), expected="a trained caffemodel")
+        raise UserError(
+            "no layer in this file has weights" if data else "this file is empty",
+            where=str(path),
+            expected="a trained caffemodel",
+        )
     return weights
+
+
+def _not_a_caffemodel(path: str | Path, data: bytes, error: WireError) -> UserError:
+    start = data[:64].lstrip()
+    for beginnings, what, fix in _MISTAKES:
+        if start.startswith(beginnings):
+            return UserError(f"this is {what}, not a caffemodel", where=str(path), fix=fix)
+    return UserError(
+        f"this is no whole caffemodel: {error}",
+        where=str(path),
+        fix=f"fetch the file again, or check its size ({len(data):,} bytes)",
+    )
 
 
 def _number(message: str, field: str) -> int:
@@ -109,7 +120,7 @@ def _blob(data: bytes, start: int, end: int, what: str) -> np.ndarray:
     shape: tuple[int, ...] = ()
     legacy: dict[int, int] = {}
     packed: list[np.ndarray] = []
-    unpacked: list[bytes] = []
+    unpacked = bytearray()
     kind = "<f4"
     for number, wire, first, last in fields(data, start, end):
         if number in _VALUES and wire == LENGTH:
@@ -118,13 +129,13 @@ def _blob(data: bytes, start: int, end: int, what: str) -> np.ndarray:
             packed.append(np.frombuffer(data, _VALUES[number], (last - first) // int(_VALUES[number][-1]), first))
         elif number in _VALUES and wire in _UNPACKED:
             kind = _UNPACKED[wire]
-            unpacked.append(data[first:last])
+            unpacked += data[first:last]
         elif number == _SHAPE and wire == LENGTH:
             shape = tuple(schema.BlobShape.FromString(data[first:last]).dim)
         elif number in _LEGACY and wire == 0:
             legacy[number] = first
     if unpacked:
-        packed.append(np.frombuffer(b"".join(unpacked), kind))
+        packed.append(np.frombuffer(unpacked, kind))
     values = packed[0] if len(packed) == 1 else np.concatenate(packed or [np.empty(0, np.float32)])
     if legacy:
         shape = tuple(legacy.get(number, 0) for number in _LEGACY)
@@ -153,7 +164,7 @@ def _read_hdf5(path: str | Path) -> dict[str, list[np.ndarray]]:
     try:
         with h5py.File(path, "r") as file:
             file["data"].visititems(visit)
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         raise UserError("this HDF5 file is no whole caffemodel", where=str(path), expected='a group "data"') from error
     return {layer: [blobs[i] for i in sorted(blobs)] for layer, blobs in found.items()}
 
@@ -165,10 +176,10 @@ def write_weights(path: str | Path, graph: Graph, weights: Mapping[str, Sequence
 
     Raises:
         UserErrors: blobs that do not fit the graph.
-        UserError: the disk is full, the folder missing.
+        UserError: a layer without its blobs; the disk is full, the folder missing.
     """
-    check(graph, weights)
-    with atomic_write(path) as file:
+    require_all(graph, weights)
+    with atomic_write(path, "w+b") as file:
         if str(path).endswith(".h5"):
             _write_hdf5(file, graph, weights)
         else:
@@ -182,9 +193,9 @@ def _write_layer(file: IO[bytes], layer: Layer, blobs: Sequence[np.ndarray]) -> 
     proto.CopyFrom(layer.proto)
     proto.ClearField("blobs")
     parts: list[Any] = [proto.SerializeToString()]
-    for blob in blobs:
+    for blob, dims in zip(blobs, layer.blob_shapes):
         values = np.ascontiguousarray(blob, "<f4")
-        shape = schema.BlobProto(shape=schema.BlobShape(dim=blob.shape)).SerializeToString()
+        shape = schema.BlobProto(shape=schema.BlobShape(dim=dims)).SerializeToString()
         before = shape + header(_number("BlobProto", "data"), values.nbytes)
         parts += [header(_number("LayerParameter", "blobs"), len(before) + values.nbytes), before, values.data]
     file.write(header(_LAYER, sum(memoryview(part).nbytes for part in parts)))
@@ -199,8 +210,8 @@ def _write_hdf5(file: IO[bytes], graph: Graph, weights: Mapping[str, Sequence[np
         data = h5.create_group("data")
         for layer in graph.layers:
             group = data.require_group(layer.name)
-            for i, blob in enumerate(weights.get(layer.name, ())):
-                group.create_dataset(str(i), data=np.asarray(blob, np.float32))
+            for i, (blob, dims) in enumerate(zip(weights.get(layer.name, ()), layer.blob_shapes)):
+                group.create_dataset(str(i), data=np.asarray(blob, np.float32).reshape(dims))
 
 
 def check(graph: Graph, weights: Mapping[str, Sequence[np.ndarray]]) -> tuple[list[str], list[str], list[str]]:
@@ -235,6 +246,23 @@ def check(graph: Graph, weights: Mapping[str, Sequence[np.ndarray]]) -> tuple[li
         raise errors[0] if len(errors) == 1 else UserErrors(errors)
     names = {layer.name for layer in graph.layers}
     return loaded, missing, [name for name in weights if name not in names]
+
+
+def require_all(graph: Graph, weights: Mapping[str, Sequence[np.ndarray]]) -> list[str]:
+    """As `check`, for a net that is used as it is and not trained on; the layers that the graph has not.
+
+    Raises:
+        UserErrors: as `check`.
+        UserError: layers of the graph that get no blobs, all of them named.
+    """
+    _, missing, unused = check(graph, weights)
+    if missing:
+        raise UserError(
+            f"it has no blobs for these layers of {graph.net.path}: {', '.join(missing)}",
+            where=getattr(weights, "path", "") or "the weights",
+            fix="give the weights of this net",
+        )
+    return unused
 
 
 def _plain(shape: Sequence[int]) -> tuple[int, ...]:

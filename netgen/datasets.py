@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prototxt.errors import UserError, UserErrors
-from prototxt.io import read_bytes, read_text
+from prototxt.errors import UserError
+from prototxt.io import read_bytes
+from prototxt.labelmap import BACKGROUND, read_labelmap
 from prototxt.registry import Registry
 
-BACKGROUND = ("background", "none_of_the_above")
 PATHS = ("train_lmdb", "test_lmdb", "labelmap", "name_size")
 
 
@@ -145,29 +145,10 @@ def _checked(data: DataSet) -> DataSet:
 
 def _classes(path: str) -> dict[str, Any]:
     """`classes` and `num_classes` of a label map. Raises UserErrors with everything that is wrong in it."""
-    parsed = read_text(path, "LabelMap")
-    items = parsed.message.item
-    errors: list[UserError] = []
-    labels: dict[int, str] = {}
-    for index, item in enumerate(items):
-        where = parsed.where("item", index)
-        if not item.HasField("label") or item.label < 0:
-            label = f"label {item.label}" if item.HasField("label") else "no label"
-            errors.append(UserError(f'the class "{item.name}" has {label}', where=where, expected="one of 0 or more"))
-        elif item.label in labels:
-            found = f'label {item.label} is given to "{labels[item.label]}" and to "{item.name}"'
-            errors.append(UserError(found, where=where, expected="a label for each class"))
-        elif item.name in labels.values():
-            errors.append(UserError(f'the class "{item.name}" is listed twice', where=where))
-        labels.setdefault(item.label, item.name)
-    if not errors and labels.get(0) not in BACKGROUND:
-        found = f'label 0 is the class "{labels[0]}"' if 0 in labels else "no class has label 0"
-        errors.append(UserError(found, where=path, expected=f'the background there, called "{BACKGROUND[0]}"'))
-    if not errors and len(labels) == 1:
-        errors.append(UserError("there is no class besides the background", where=path))
-    if errors:
-        raise errors[0] if len(errors) == 1 else UserErrors(errors)
-    return {"classes": tuple(labels[label] for label in sorted(labels) if label), "num_classes": max(labels) + 1}
+    items = read_labelmap(path, named_background=True)
+    if 0 not in items:
+        raise UserError("no class has label 0", where=path, expected=f'the background there, called "{BACKGROUND[1]}"')
+    return {"classes": tuple(item.name for label, item in items.items() if label), "num_classes": max(items) + 1}
 
 
 def _count(path: str) -> dict[str, Any]:

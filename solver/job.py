@@ -13,7 +13,8 @@ from converters.caffemodel import Weights, check, read_weights
 from converters.pytorch.net import CaffeNet
 from prototxt.errors import UserError
 from prototxt.graph import Graph
-from prototxt.io import read_net, read_text
+from prototxt.io import read_net
+from prototxt.labelmap import display_names
 from prototxt.schema import SolverParameter
 from solver import snapshot
 from solver.config import DEFAULT_SEED, SolverConfig, read_config
@@ -196,7 +197,5 @@ def class_names(graph: Graph, root: Path) -> dict[int, str]:
         elif layer.type == "DetectionOutput":
             path = layer.p.save_output_param.label_map_file
         if path and (root / path).is_file():
-            return {
-                item.label: item.display_name or item.name for item in read_text(root / path, "LabelMap").message.item
-            }
+            return display_names(root / path)
     return {}

@@ -12,7 +12,7 @@ from converters.pytorch.pixels import read_name_sizes
 from prototxt.errors import nearest
 from prototxt.files import atomic_write
 from prototxt.graph import Graph, Layer
-from prototxt.io import read_text
+from prototxt.labelmap import read_labelmap
 from prototxt.schema import ResizeParameter
 
 
@@ -44,8 +44,7 @@ class ResultFiles:
             )
         if save.HasField("resize_param") and save.resize_param.resize_mode != ResizeParameter.WARP:
             raise layer.error("save_output_param.resize_param is covered for WARP only")
-        labelmap = read_text(root / save.label_map_file, "LabelMap").message
-        self._labels = {item.label: item.name for item in labelmap.item}
+        self._labels = {label: item.name for label, item in read_labelmap(root / save.label_map_file).items()}
         self._images = read_name_sizes(root / save.name_size_file)
         self._limit = save.num_test_image if save.HasField("num_test_image") else len(self._images)
         if self._limit > len(self._images):

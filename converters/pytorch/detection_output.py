@@ -34,6 +34,7 @@ class DetectionOutput(nn.Module):
         self.save_output = layer.p.save_output_param if layer.p.HasField("save_output_param") else None
 
     @torch.no_grad()
+    @np.errstate(over="ignore", invalid="ignore")  # an untrained net's boxes may be infinite; so they are in Caffe
     def forward(
         self,
         loc: Tensor,

@@ -39,6 +39,7 @@ class DetectionEvaluate(nn.Module):
         self.position = 0
 
     @torch.no_grad()
+    @np.errstate(over="ignore", invalid="ignore")  # an untrained net's boxes may be infinite
     def forward(self, detections: Tensor, label: Tensor) -> Tensor:
         """Rows [1, 1, E, 5] of detections [1, 1, D, 7] and ground truths [1, 1, G, 8].
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from prototxt.graph import Layer
+from prototxt.graph import Layer, show
 from prototxt.params import parameter_field
 from prototxt.registry import Registry
 from prototxt.schema import FillerParameter
@@ -28,17 +28,21 @@ def fill(blob: Tensor, filler: Any, generator: Generator, layer: Layer) -> None:
     """
     if filler.type not in FILLERS:
         raise layer.error(f'filler type "{filler.type}" is not known', expected="one of " + ", ".join(FILLERS))
-    if filler.sparse != -1 and filler.type == "gaussian":
-        raise layer.error("the gaussian filler's `sparse` is not supported", fix="leave `sparse` out")
+    if filler.sparse != -1:
+        raise layer.error(f"the `sparse` of a {filler.type} filler is not supported", fix="leave `sparse` out")
+    if filler.type == "uniform" and filler.min > filler.max:
+        raise layer.error(f"the uniform filler has min {filler.min:g} above max {filler.max:g}")
+    if filler.type == "gaussian" and filler.std <= 0:
+        raise layer.error(f"the gaussian filler has std {filler.std:g}", expected="a number above 0")
     if filler.type == "bilinear" and (blob.dim() != 4 or blob.shape[2] != blob.shape[3]):
-        raise layer.error(f"the bilinear filler needs square kernels, not {tuple(blob.shape)}")
+        raise layer.error(f"the bilinear filler needs square kernels, not {show(tuple(blob.shape))}")
     FILLERS[filler.type](blob, filler, generator)
 
 
 def _fan(blob: Tensor, filler: Any) -> float:
     """Values that a variance is shared among: those feeding an output, those fed by an input, or their mean."""
-    count, shape = blob.numel(), blob.shape
-    fan_in, fan_out = count / shape[0], count / (shape[1] if len(shape) > 1 else 1)
+    outputs, inputs = (*blob.shape, 1, 1)[:2]
+    fan_in, fan_out = blob.numel() / outputs, blob.numel() / inputs
     return {filler.FAN_IN: fan_in, filler.FAN_OUT: fan_out, filler.AVERAGE: (fan_in + fan_out) / 2}[
         filler.variance_norm
     ]
@@ -75,8 +79,8 @@ def msra(blob: Tensor, filler: Any, generator: Generator) -> None:
 @FILLERS.register("positive_unitball")
 def positive_unitball(blob: Tensor, filler: Any, generator: Generator) -> None:
     """Positive values that sum to 1 for each output."""
-    rows = blob.uniform_(0, 1, generator=generator).view(blob.shape[0], -1)
-    rows /= rows.sum(1, keepdim=True)
+    rows = blob.uniform_(0, 1, generator=generator).view(*blob.shape[:1], -1)
+    rows /= rows.sum(-1, keepdim=True)
 
 
 @FILLERS.register("bilinear")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from converters.caffemodel import check
 from converters.pytorch.fillers import blob_filler, fill
-from converters.pytorch.layers import MODULES, CaffeLayer
+from converters.pytorch.layers import MODULES, CaffeLayer, Compute
+from converters.pytorch.slots import slots
 from prototxt.errors import UserError, UserErrors
 from prototxt.graph import Graph, Layer
 from prototxt.shapes import SOURCES
@@ -38,6 +39,7 @@ class CaffeNet(nn.Module):
     """The net of `graph`.
 
     Whether BatchNorm and Dropout train is decided by the graph's phase; `train()` and `eval()` change nothing.
+    As in Caffe, blobs with `lr_mult: 0` get no gradient, nor does what lies behind a `propagate_down: false`.
 
     Args:
         graph: the net.
@@ -46,7 +48,7 @@ class CaffeNet(nn.Module):
 
     Raises:
         UserErrors: layer types or parameters that have no PyTorch form: all of them.
-        UserError: weights of another shape.
+        UserError: shared blobs that differ, a filler that is not known, weights of another shape.
     """
 
     def __init__(
@@ -54,48 +56,45 @@ class CaffeNet(nn.Module):
     ) -> None:
         super().__init__()
         self.graph = graph
+        _check_names(graph)
         self._steps = [(layer, compute) for layer, compute in zip(graph.layers, _computes(graph)) if compute]
-        taken: set[str] = set()
+        self._last_reader = {name: i for i, (layer, _) in enumerate(self._steps) for name in layer.bottoms}
+        self._slots = slots((layer, compute) for layer, compute in self._steps if isinstance(compute, CaffeLayer))
         for layer, compute in self._steps:
             if isinstance(compute, nn.Module):
-                self.add_module(_module_name(layer.name, taken), compute)
+                self.add_module(self._module_name(layer.name), compute)
         self._fill(seed)
-        self._owners = self._share()
-        self._last_reader = {name: i for i, (layer, _) in enumerate(self._steps) for name in layer.bottoms}
+        self._share()
+        for slot in self._slots:
+            slot.tensor.requires_grad_(slot.owner.lr_mult != 0)
         if weights is not None:
             self.load(weights)
 
-    def _blob_layers(self) -> list[tuple[Layer, CaffeLayer]]:
-        return [(layer, compute) for layer, compute in self._steps if isinstance(compute, CaffeLayer)]
+    def _module_name(self, name: str) -> str:
+        """A layer's name as PyTorch allows it: without dots (they part the keys of a state_dict), and only once."""
+        plain = name.replace(".", "_") or "layer"
+        unique, count = plain, 1
+        while hasattr(self, unique):
+            count += 1
+            unique = f"{plain}_{count}"
+        return unique
 
     @torch.no_grad()
     def _fill(self, seed: int | None) -> None:
         generator = torch.Generator()
         generator.seed() if seed is None else generator.manual_seed(seed)
-        for layer, module in self._blob_layers():
-            for field, (_, blob) in zip(module.filler_fields, module.blobs()):
-                fill(blob, blob_filler(layer, field), generator, layer)
+        for slot in self._slots:
+            if slot.learned:
+                fill(slot.tensor, blob_filler(slot.layer, slot.filler_field), generator, slot.layer)
 
-    def _share(self) -> dict[tuple[str, int], tuple[str, int]]:
-        """Let blobs of one `param { name }` be one tensor, the first layer's; (layer, index) of each of the later
-        ones -> its owner."""
-        first: dict[str, tuple[Layer, int, Tensor]] = {}
-        owners = {}
-        for layer, module in self._blob_layers():
-            for i, (attribute, blob) in enumerate(module.blobs()):
-                name = layer.proto.param[i].name if i < len(layer.proto.param) else ""
-                if not name:
-                    continue
-                owner, index, shared = first.setdefault(name, (layer, i, blob))
-                if shared.shape != blob.shape:
-                    raise layer.error(
-                        f'blob {i} is shared as "{name}" but has the shape {tuple(blob.shape)}',
-                        expected=f'{tuple(shared.shape)}, that of layer "{owner.name}" ({owner.where})',
-                    )
-                if shared is not blob:
-                    setattr(module, attribute, shared)
-                    owners[layer.name, i] = owner.name, index
-        return owners
+    def _share(self) -> None:
+        for slot in self._slots:
+            slot.share()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> CaffeNet:
+        super()._apply(fn, recurse)
+        self._share()  # moving a module to another device or type gives each of its buffers a tensor of its own
+        return self
 
     def forward(self, inputs: Mapping[str, Tensor], keep: Iterable[str] = ()) -> dict[str, Tensor]:
         """Compute the net.
@@ -114,12 +113,18 @@ class CaffeNet(nn.Module):
         self._check(inputs, wanted)
         blobs = {name: inputs[name] for name in self.graph.inputs}
         for i, (layer, compute) in enumerate(self._steps):
-            tops = compute(*[blobs[name] for name in layer.bottoms])
+            tops = compute(*self._bottoms(layer, blobs))
             blobs.update(zip(layer.tops, tops if isinstance(tops, tuple) else (tops,)))
             for name in layer.bottoms:  # nobody reads it again: its memory can go
                 if self._last_reader[name] == i and name not in wanted and name not in layer.tops:
                     blobs.pop(name, None)
         return {name: blobs[name] for name in wanted}
+
+    def _bottoms(self, layer: Layer, blobs: Mapping[str, Tensor]) -> list[Tensor]:
+        bottoms = [blobs[name] for name in layer.bottoms]
+        if layer.proto.propagate_down and not self.graph.net.message.force_backward:
+            return [b if down else b.detach() for b, down in zip(bottoms, layer.proto.propagate_down)]
+        return bottoms
 
     def _check(self, inputs: Mapping[str, Tensor], wanted: Iterable[str]) -> None:
         missing = [name for name in self.graph.inputs if name not in inputs]
@@ -140,24 +145,18 @@ class CaffeNet(nn.Module):
 
     def blobs(self) -> list[Blob]:
         """Every blob in Caffe's order; one that is shared stands at its owner alone."""
-        found = []
-        for layer, module in self._blob_layers():
-            for i, (attribute, tensor) in enumerate(module.blobs()):
-                if (layer.name, i) in self._owners:
-                    continue
-                spec = layer.proto.param[i] if i < len(layer.proto.param) else None
-                learned = attribute in module._parameters
-                lr_mult, decay_mult = (spec.lr_mult, spec.decay_mult) if spec else (1.0, 1.0)
-                found.append(Blob(layer.name, i, tensor, lr_mult if learned else 0.0, decay_mult if learned else 0.0))
-        return found
+        return [
+            Blob(slot.layer.name, slot.index, slot.tensor, slot.lr_mult, slot.decay_mult)
+            for slot in self._slots
+            if slot.owner is slot
+        ]
 
     def weights(self) -> dict[str, list[np.ndarray]]:
         """Layer name -> blobs, bit for bit, as a caffemodel holds them; shared blobs stand at each of their layers."""
-        return {
-            layer.name: [blob.detach().cpu().numpy().copy() for _, blob in module.blobs()]
-            for layer, module in self._blob_layers()
-            if module.blobs()
-        }
+        found: dict[str, list[np.ndarray]] = {}
+        for slot in self._slots:
+            found.setdefault(slot.layer.name, []).append(slot.tensor.detach().cpu().numpy().copy())
+        return found
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Sequence[np.ndarray]]) -> None:
@@ -167,17 +166,30 @@ class CaffeNet(nn.Module):
             UserErrors: every blob of another shape, with its layer and both shapes.
         """
         check(self.graph, weights)
-        for layer, module in self._blob_layers():
-            for (_, blob), array in zip(module.blobs(), weights.get(layer.name, ())):
-                blob.copy_(torch.from_numpy(np.array(array)).reshape(blob.shape))
+        for slot in self._slots:
+            if slot.layer.name in weights:
+                array = np.array(weights[slot.layer.name][slot.index])  # a copy: those of a file are read-only
+                slot.tensor.copy_(torch.from_numpy(array).reshape(slot.tensor.shape))
 
 
-def _computes(graph: Graph) -> list:
+def _check_names(graph: Graph) -> None:
+    """Raise UserError when two layers with blobs have one name: their weights could not be told apart."""
+    first: dict[str, Layer] = {}
+    for layer in graph.layers:
+        if layer.blob_shapes and first.setdefault(layer.name, layer) is not layer:
+            raise layer.error(
+                f"another layer with weights has this name ({first[layer.name].where})",
+                fix="rename one of the two; to share weights, give both the same `param { name }`",
+            )
+
+
+def _computes(graph: Graph) -> list[Compute | None]:
     """What computes each layer; None for those that are fed from outside."""
-    computes: list = []
+    computes: list[Compute | None] = []
     errors = []
     for layer in graph.layers:
         try:
+            _check_counts(layer)
             if layer.type not in MODULES and layer.type not in SOURCES:
                 raise layer.error("this layer type has no PyTorch form")
             computes.append(None if layer.type in SOURCES else MODULES[layer.type](layer))
@@ -188,12 +200,9 @@ def _computes(graph: Graph) -> list:
     return computes
 
 
-def _module_name(name: str, taken: set[str]) -> str:
-    """A layer's name as PyTorch allows it: without dots (they part the keys of a state_dict), and only once."""
-    plain = name.replace(".", "_") or "layer"
-    unique, count = plain, 1
-    while unique in taken or hasattr(nn.Module, unique):
-        count += 1
-        unique = f"{plain}_{count}"
-    taken.add(unique)
-    return unique
+def _check_counts(layer: Layer) -> None:
+    """Raise UserError where Caffe aborts: fields that go with the tops or bottoms but are not as many."""
+    for field, kind, things in (("loss_weight", "top", layer.tops), ("propagate_down", "bottom", layer.bottoms)):
+        count = len(getattr(layer.proto, field))
+        if count not in (0, len(things)):
+            raise layer.error(f"{count} {field} for {len(things)} {kind}s", expected=f"none, or one for each {kind}")

@@ -33,7 +33,9 @@ def build(
     random_seed: Annotated[int | None, typer.Option(help="Seed of the solver.")] = None,
     solver_mode: Annotated[Literal["cpu", "gpu"] | None, typer.Option(help="Where Caffe computes.")] = None,
 ) -> None:
-    """Write a detector's train.prototxt, test.prototxt, deploy.prototxt, solver.prototxt and train.sh.
+    """Write a detector's prototxts and its training script.
+
+    These are train.prototxt, test.prototxt, deploy.prototxt, solver.prototxt and train.sh.
 
     The data set is a known one (--dataset), or your own: --labelmap, --train-lmdb, --test-lmdb and --name-size.
     Paths are written as given, so they hold from the folder in which you train; train.sh goes to the present one.

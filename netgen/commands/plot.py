@@ -12,7 +12,7 @@ def plot(
     log: Annotated[Path, typer.Argument(help="The PREFIX.log.csv that training wrote.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write: .png, .svg or .pdf.")],
 ) -> None:
-    """Draw a training run: its loss over the iterations, and the scores of its tests."""
+    """Draw the losses and the scores of a training run."""
     from solver.log import plot_losses
 
     plot_losses(log, out)

@@ -13,7 +13,7 @@ def summary(
     format: Annotated[Literal["text", "json"], typer.Option(help="A table, or JSON for programs.")] = "text",
     phase: Annotated[Literal["TRAIN", "TEST"], typer.Option(help="Phase to build the net for.")] = "TEST",
 ) -> None:
-    """Show the output shapes and the cost of every layer of a net, and their totals.
+    """Show the shapes and the cost of every layer of a net.
 
     Costs are those of one forward pass with the batch that the file gives. MACs are those of convolutions,
     deconvolutions and inner products; memory is what float32 tops need that are not computed in place.

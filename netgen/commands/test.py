@@ -19,7 +19,10 @@ def test(
     gpu: Annotated[str, typer.Option("--gpu", "--gpus", help="Number of the GPU to use.")] = "",
     ap_version: Annotated[str, typer.Option(help="11point, MaxIntegral or Integral; default: the solver's.")] = "",
 ) -> float:
-    """Print the average precision of each class, and write the result files that the net asks for."""
+    """Score weights on a test net.
+
+    Prints the average precision of each class, and writes the result files that the net asks for.
+    """
     share_cores()
     from solver import job
 

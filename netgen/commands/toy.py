@@ -14,7 +14,10 @@ def toy(
     test: Annotated[int, typer.Option(min=1, help="Images to test on.")] = 100,
     seed: Annotated[int, typer.Option(help="The same seed makes the same images.")] = 0,
 ) -> None:
-    """Make a data set of textured shapes in VOC's layout: three classes, splits `train` and `test`, a label map."""
+    """Make a small data set to try things on.
+
+    Textured shapes in VOC's layout: three classes, the splits train and test, and a label map.
+    """
     from annoset.synthetic import make
     from netgen.commands.progress import watch
 

@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from annoset.database import Database
-from annoset.labelmap import read_labels
 from netgen.commands.lmdb import app
 from prototxt.errors import UserError
+from prototxt.labelmap import class_labels
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -34,7 +34,7 @@ def fails(*arguments: object) -> str:
 
 def boxes(database: Path, labelmap: Path) -> dict[str, Counter]:
     """Stem -> its boxes in pixels, (class, xmin, ymin, xmax, ymax, difficult), counted."""
-    names = {label: name for name, label in read_labels(labelmap).items()}
+    names = {label: name for name, label in class_labels(labelmap).items()}
     found = {}
     with Database(database) as db:
         for key, record in db:
@@ -80,7 +80,7 @@ def test_all_annotations_of_bccd_survive(bccd, tmp_path):
         f"{tmp_path}/trainval_test_name_size.txt: a line for each image: name, height, width\n"
         f"{tmp_path}/labelmap.prototxt: the label map\n"
     )
-    assert read_labels(tmp_path / "labelmap.prototxt") == {"Platelets": 1, "RBC": 2, "WBC": 3}
+    assert class_labels(tmp_path / "labelmap.prototxt") == {"Platelets": 1, "RBC": 2, "WBC": 3}
     found = boxes(tmp_path / "lmdb", tmp_path / "labelmap.prototxt")
     assert found == {path.stem: expected_boxes(path) for path in (bccd / "Annotations").glob("*.xml")}
     assert len(found) == 364

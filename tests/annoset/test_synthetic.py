@@ -12,8 +12,8 @@ import pytest
 
 from annoset import synthetic
 from annoset.formats.voc import read_split
-from annoset.labelmap import read_labels
 from prototxt.errors import UserError
+from prototxt.labelmap import class_labels
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def annotations(root: Path, split: str):
 
 def test_it_is_a_voc_data_set(voc):
     assert len(annotations(voc, "train")) == 60 and len(annotations(voc, "test")) == 20
-    labels = read_labels(voc / "labelmap.prototxt")
+    labels = class_labels(voc / "labelmap.prototxt")
     assert labels == {"disc": 1, "square": 2, "triangle": 3}
     for annotation in annotations(voc, "train") + annotations(voc, "test"):
         assert annotation.mistakes(labels) == []

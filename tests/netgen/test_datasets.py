@@ -104,7 +104,7 @@ BAD_MAPS = {
     ),
     "a class in its place": (
         'item { name: "RBC" label: 0 }\nitem { name: "WBC" label: 1 }',
-        'labelmap.prototxt: label 0 is the class "RBC"; expected the background there',
+        'labelmap.prototxt:1: label 0 is the class "RBC"; expected the background there',
     ),
     "one label twice": (
         MAP.format(background="background") + 'item { name: "Platelets" label: 2 }',
@@ -126,7 +126,7 @@ BAD_MAPS = {
         'item { name: "background" label: 0 }',
         "labelmap.prototxt: there is no class besides the background",
     ),
-    "empty": ("", "labelmap.prototxt: no class has label 0"),
+    "empty": ("", "labelmap.prototxt: there is no class besides the background"),
     "unknown field": ('item { nam: "x" }', 'did you mean "name"?'),
 }
 

@@ -62,7 +62,7 @@ def bnll(layer: Layer) -> Compute:  # log(1 + e^x)
 def power(layer: Layer) -> Compute:  # (shift + scale · x)^power
     p = layer.p
     if p.scale * p.power == 0:  # a constant: Caffe gives it the gradient 0 and never raises x to a power
-        constant = 1.0 if p.power == 0 else p.shift**p.power
+        constant = torch.tensor(p.shift).pow(p.power).item()
         return lambda x: x * 0 + constant
     if p.power == 1:
         return lambda x: x * p.scale + p.shift
@@ -80,6 +80,8 @@ def exp(layer: Layer) -> Compute:  # base^(shift + scale · x); base -1 is e
 def log(layer: Layer) -> Compute:  # log_base(shift + scale · x); base -1 is e
     p = layer.p
     log_base = 1.0 if p.base == -1 else math.log(_positive(layer, p.base))
+    if not log_base:
+        raise layer.error("base is 1", expected="another number above 0, or -1 for e")
     return lambda x: torch.log(x * p.scale + p.shift) / log_base
 
 
@@ -96,7 +98,10 @@ def threshold(layer: Layer) -> Compute:
 
 @MODULES.register("Dropout")
 def dropout(layer: Layer) -> Compute:  # in training the kept values are scaled by 1 / (1 - ratio)
-    return lambda x: F.dropout(x, layer.p.dropout_ratio, training=layer.phase == "TRAIN")
+    ratio = layer.p.dropout_ratio
+    if not 0 <= ratio < 1:
+        raise layer.error(f"dropout_ratio is {ratio:g}", expected="at least 0 and below 1")
+    return lambda x: F.dropout(x, ratio, training=layer.phase == "TRAIN")
 
 
 @MODULES.register("Softmax")

@@ -28,6 +28,8 @@ class BatchNorm(CaffeLayer):
         for name, shape in zip(self.blob_names, layer.blob_shapes):
             self.register_buffer(name, torch.zeros(shape))
         p = layer.p
+        if any(spec.lr_mult for spec in layer.proto.param):
+            raise layer.error("its statistics are not learned", expected="`lr_mult: 0` in each `param`, or no `param`")
         self.use_global_stats = p.use_global_stats if p.HasField("use_global_stats") else layer.phase == "TEST"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,8 +71,13 @@ class Scale(CaffeLayer):
         self.blob_names = ("bias",) if two else ("weight", "bias")
         self.filler_fields = self.filler_fields[two:]
         self.add_learned(layer)
+        x = layer.bottom_shapes[0]
+        self._by_channel = not two and len(x) > 1 and layer.blob_shapes[0] == x[1:2] and axis_of(layer.p.axis, x) == 1
 
     def forward(self, x: Tensor, factor: Tensor | None = None) -> Tensor:
+        if factor is None and self._by_channel:  # a BatchNorm of mean 0 and variance 1 is one kernel each way
+            zero, one = torch.zeros_like(self.weight), torch.ones_like(self.weight)
+            return F.batch_norm(x, zero, one, self.weight, self.bias, eps=0)
         factor = self.weight if factor is None else factor
         y = x * _spread(factor, x, self.layer.p.axis)
         return y if self.bias is None else y + _spread(self.bias, x, self.layer.p.axis)
@@ -181,9 +188,11 @@ class _MeanVariance(torch.autograd.Function):
 @MODULES.register("MVN")
 def mvn(layer: Layer) -> Compute:  # each channel of each image, or each image (`across_channels`)
     p = layer.p
+    if len(layer.bottom_shapes[0]) > 4:
+        raise layer.error(f"its bottom has {len(layer.bottom_shapes[0])} axes", expected="at most 4")
 
     def forward(x: Tensor) -> Tensor:
-        rows = x.flatten(1) if p.across_channels else x.flatten(2)
+        rows = x.reshape(*x.shape[: 1 if p.across_channels else 2], -1)
         rows = _MeanVariance.apply(rows, p.eps) if p.normalize_variance else rows - rows.mean(-1, keepdim=True)
         return rows.reshape(x.shape)
 

@@ -10,7 +10,7 @@ from converters.pytorch.layers.table import MODULES, Compute
 from prototxt.graph import Layer
 from prototxt.shapes.pooling import pooled
 
-_LOWEST = torch.finfo(torch.float32).min  # what Caffe starts a maximum with; an empty window keeps it
+_LOWEST = torch.finfo(torch.float32).min  # what Caffe starts a maximum with; an empty window keeps it, at index -1
 
 
 @MODULES.register("Pooling")
@@ -58,7 +58,7 @@ def _maximum(x: Tensor, p, mask: bool):
     top, at = F.max_pool2d(padded, p.kernel_hw, p.stride_hw, return_indices=True)
     top, at = top[..., :height, :width], at[..., :height, :width]
     rows, columns = at // padded.shape[3] - p.pad_hw[0], at % padded.shape[3] - p.pad_hw[1]
-    return (top, rows * x.shape[3] + columns) if mask else top
+    return (top, torch.where(top == _LOWEST, -1, rows * x.shape[3] + columns)) if mask else top
 
 
 def _average(x: Tensor, p) -> Tensor:

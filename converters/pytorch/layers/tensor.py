@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from math import prod
 
 import torch
 from torch import Tensor
@@ -38,15 +39,16 @@ def eltwise(layer: Layer) -> Compute:
     if p.operation == p.PROD:
         return lambda *bottoms: reduce(torch.mul, bottoms)
     if p.operation == p.MAX:
-        return lambda *bottoms: reduce(_first_maximum, bottoms)
+        return _maximum
     if not p.coeff:
         return lambda *bottoms: reduce(torch.add, bottoms)
     return lambda *bottoms: reduce(torch.add, (x * factor for x, factor in zip(bottoms, p.coeff)))
 
 
-def _first_maximum(a: Tensor, b: Tensor) -> Tensor:
-    """The larger; at a tie Caffe's gradient goes to one bottom alone, the later one."""
-    return torch.where(a > b, a, b)
+def _maximum(first: Tensor, second: Tensor, *others: Tensor) -> Tensor:
+    """The largest. At a tie the gradient goes to one bottom alone: the second before the first before the others."""
+    top = torch.where(first > second, first, second)
+    return reduce(lambda top, other: torch.where(other > top, other, top), others, top)
 
 
 @MODULES.register("Permute")
@@ -89,6 +91,8 @@ def crop(layer: Layer) -> Compute:
 @MODULES.register("Tile")
 def tile(layer: Layer) -> Compute:
     axis = axis_of(layer.p.axis, layer.bottom_shapes[0])
+    if layer.p.tiles < 1:
+        raise layer.error("tiles is missing or 0", expected="at least 1")
     return lambda x: torch.cat([x] * layer.p.tiles, axis)
 
 
@@ -105,16 +109,25 @@ def reduction(layer: Layer) -> Compute:
     return lambda x: reduced(x.reshape(*x.shape[:axis], -1)) * p.coeff
 
 
+def _largest(x: Tensor, count: int, axis: int) -> tuple[Tensor, Tensor]:
+    """The `count` largest values along `axis` and where they stand; of equal values Caffe takes the last first."""
+    values, order = x.flip(axis).sort(dim=axis, descending=True, stable=True)
+    return values.narrow(axis, 0, count), x.shape[axis] - 1 - order.narrow(axis, 0, count)
+
+
 @MODULES.register("ArgMax")
 def arg_max(layer: Layer) -> Compute:
-    p = layer.p
+    p, shape = layer.p, layer.bottom_shapes[0]
+    classes = shape[axis_of(p.axis, shape)] if p.HasField("axis") else prod(shape[1:])
+    if not 1 <= p.top_k <= classes:
+        raise layer.error(f"top_k is {p.top_k}", expected=f"1 to {classes}, the number of values to choose from")
 
     def forward(x: Tensor) -> Tensor:
         x = x.detach()
         if p.HasField("axis"):
-            values, indices = x.topk(p.top_k, p.axis)
+            values, indices = _largest(x, p.top_k, p.axis)
             return values if p.out_max_val else indices.to(x.dtype)
-        values, indices = x.flatten(1).topk(p.top_k)
+        values, indices = _largest(x.flatten(1), p.top_k, 1)
         pair = (indices.to(x.dtype), values) if p.out_max_val else (indices.to(x.dtype),)
         return torch.stack(pair, 1)
 

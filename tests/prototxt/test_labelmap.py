@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from annoset.labelmap import label_map_text, read_labels
 from prototxt.errors import UserError
+from prototxt.labelmap import class_labels, display_names, labelmap_text
 
 # As SSD-Caffe's scripts write it.
 TEXT = """item {
@@ -28,31 +28,34 @@ LABELS = {"cat": 1, "Kätzchen": 2}
 
 
 def test_text_of_a_label_map():
-    assert label_map_text(LABELS) == TEXT
+    assert labelmap_text(LABELS) == TEXT
 
 
 def test_reading_leaves_the_background_out(tmp_path):
     path = tmp_path / "map.prototxt"
     path.write_text(TEXT, "utf-8")
-    assert read_labels(path) == LABELS
+    assert class_labels(path) == LABELS
     path.write_text('item { name: "dog" label: 7 }\nitem { label: 0 name: "background" }')
-    assert read_labels(path) == {"dog": 7}
+    assert class_labels(path) == {"dog": 7}
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('item { name: "a" }', "map:1: the item lacks a name, or a label of 0 or more"),
-        ("item { label: 1 }", "map:1: the item lacks a name, or a label of 0 or more"),
-        ('item { name: "a" label: -1 }', "map:1: the item lacks a name, or a label of 0 or more"),
+        ('item { name: "a" }', 'map:1: the class "a" has no label; expected one of 0 or more'),
+        ("item { label: 1 }", 'map:1: the item has no name; expected name: "CLASS"'),
+        ('item { name: "a" label: -1 }', 'map:1: the class "a" has label -1; expected one of 0 or more'),
         ('item { name: "a" label: 1 }\nitem { name: "a" label: 2 }', 'map:2: the class "a" is listed twice'),
         (
             'item { name: "a" label: 1 }\nitem { name: "b" label: 1 }',
-            'map:2: the class "b" has the label 1, which another has already; expected a label for each class',
+            'map:2: label 1 is given to "a" and to "b"; expected a label for each class',
         ),
-        ('item { name: "a" label: 0 }', 'map:1: the class "a" has the label 0; expected the background there'),
-        ('item { name: "background" label: 0 }', "map: the label map lists no class"),
-        ("", "map: the label map lists no class"),
+        (
+            'item { name: "a" label: 0 }',
+            'map:1: label 0 is the class "a"; expected the background there, called "background"',
+        ),
+        ('item { name: "background" label: 0 }', "map: there is no class besides the background"),
+        ("", "map: there is no class besides the background"),
         ('item { nam: "a" }', "map:1:8: "),
     ],
 )
@@ -60,5 +63,10 @@ def test_mistakes(tmp_path, monkeypatch, text, expected):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "map").write_text(text)
     with pytest.raises(UserError) as error:
-        read_labels("map")
+        class_labels("map")
     assert str(error.value).startswith(expected)
+
+
+def test_names_to_show(tmp_path):
+    (tmp_path / "map").write_text(TEXT, "utf-8")
+    assert display_names(tmp_path / "map") == {0: "background", 1: "cat", 2: "Kätzchen"}

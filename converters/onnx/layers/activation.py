@@ -1,0 +1,94 @@
+"""Layers that change values and not shapes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from onnx import TensorProto
+
+from converters.onnx.builder import Builder
+from converters.onnx.layers.table import NODES
+from prototxt.graph import Layer
+
+_PLAIN = {"AbsVal": "Abs", "BNLL": "Softplus", "Sigmoid": "Sigmoid", "TanH": "Tanh"}
+
+
+@NODES.register(*_PLAIN)
+def plain(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    return [build.node(_PLAIN[layer.type], bottoms, layer)]
+
+
+@NODES.register("ReLU")
+def relu(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    slope = layer.p.negative_slope
+    return [build.node("LeakyRelu", bottoms, layer, alpha=slope) if slope else build.node("Relu", bottoms, layer)]
+
+
+@NODES.register("PReLU")
+def prelu(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    (slope,) = build.blobs(layer)
+    spread = slope.reshape(-1, *[1] * (len(layer.bottom_shapes[0]) - 2))
+    return [build.node("PRelu", [*bottoms, build.constant(spread, f"{layer.name}/slope")], layer)]
+
+
+@NODES.register("ELU")
+def elu(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    return [build.node("Elu", bottoms, layer, alpha=layer.p.alpha)]
+
+
+@NODES.register("Softmax")
+def softmax(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    return [build.node("Softmax", bottoms, layer, axis=layer.p.axis)]
+
+
+@NODES.register("Dropout", "Split")
+def same(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:  # Dropout does nothing outside training
+    return bottoms * len(layer.tops)
+
+
+def _affine(build: Builder, layer: Layer, value: str) -> str:
+    """shift + scale · x, each where it does something."""
+    if layer.p.scale != 1:
+        value = build.node("Mul", [value, build.constant(layer.p.scale, f"{layer.name}/scale")], layer)
+    if layer.p.shift != 0:
+        value = build.node("Add", [value, build.constant(layer.p.shift, f"{layer.name}/shift")], layer)
+    return value
+
+
+@NODES.register("Power")
+def power(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    p = layer.p
+    if p.scale * p.power == 0:
+        constant = 1.0 if p.power == 0 else p.shift**p.power
+        return [build.constant(np.full(layer.bottom_shapes[0], constant), layer.name)]
+    value = _affine(build, layer, bottoms[0])
+    return [
+        value if p.power == 1 else build.node("Pow", [value, build.constant(p.power, f"{layer.name}/power")], layer)
+    ]
+
+
+@NODES.register("Exp")
+def exp(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    value = _affine(build, layer, bottoms[0])
+    if layer.p.base != -1:
+        value = build.node("Mul", [value, _log_base(build, layer)], layer)
+    return [build.node("Exp", [value], layer)]
+
+
+@NODES.register("Log")
+def log(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    value = build.node("Log", [_affine(build, layer, bottoms[0])], layer)
+    return [value if layer.p.base == -1 else build.node("Div", [value, _log_base(build, layer)], layer)]
+
+
+def _log_base(build: Builder, layer: Layer) -> str:
+    if layer.p.base <= 0:
+        raise layer.error(f"base is {layer.p.base:g}", expected="a number above 0, or -1 for e")
+    return build.constant(math.log(layer.p.base), f"{layer.name}/log_base")
+
+
+@NODES.register("Threshold")
+def threshold(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    limit = build.constant(layer.p.threshold, f"{layer.name}/threshold")
+    return [build.node("Cast", [build.node("Greater", [*bottoms, limit], layer)], layer, to=TensorProto.FLOAT)]

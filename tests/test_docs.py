@@ -1,0 +1,59 @@
+"""The commands of the guides, run as they are written, one guide after the other in an empty folder."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+GUIDES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def commands(text: str) -> list[str]:
+    """The lines after `$ ` of a guide's console blocks."""
+    blocks = re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
+def test_commands_of_the_guides(guide, tmp_path, monkeypatch):
+    from netgen.commands.main import app
+
+    monkeypatch.chdir(tmp_path)
+    lines = commands(guide.read_text("utf-8"))
+    if guide.stem not in ("compatibility", "extend"):
+        assert lines
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        assert program == "netgen", line
+        # `verify` ends with its status; the others return.
+        try:
+            app(arguments, standalone_mode=False)
+        except SystemExit as end:
+            assert not end.code, line
+
+
+def test_python_of_the_guides(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for block in re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/extend.md").read_text(), re.MULTILINE | re.DOTALL):
+        exec(compile(block, "docs/extend.md", "exec"), {})
+    assert (tmp_path / "toy.prototxt").is_file()
+
+
+def test_links_lead_somewhere():
+    for page in (ROOT / "README.md", *GUIDES):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_readme_shows_every_verb_that_exists():
+    from netgen.commands.main import app
+
+    verbs = {command.name or command.callback.__name__ for command in app.registered_commands}
+    mentioned = set(
+        re.findall(r"netgen (\w+)", " ".join(page.read_text("utf-8") for page in (ROOT / "README.md", *GUIDES)))
+    )
+    assert verbs - mentioned == set()
