@@ -16,8 +16,11 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    packages=find_packages(include=[f"{name}{rest}" for name in
-                                    ("prototxt", "netgen", "annoset", "converters", "solver") for rest in ("", ".*")]),
+    packages=find_packages(
+        include=[
+            f"{name}{rest}" for name in ("prototxt", "netgen", "annoset", "converters", "solver") for rest in ("", ".*")
+        ]
+    ),
     package_data={"prototxt": ["caffe.proto"]},
     install_requires=["numpy>=1.24", "protobuf>=4.25", "typer>=0.15", "rich>=13"],
     extras_require={"train": TRAIN, "onnx": ONNX, "all": [*TRAIN, *ONNX], "test": TEST},
