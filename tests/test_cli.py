@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 VERBS = (
     "build",
@@ -55,6 +57,21 @@ def test_unknown_model_names_the_nearest(tmp_path, monkeypatch):
     assert run.returncode == 2 and "Traceback" not in run.stderr
     assert 'did you mean "scratchdet300-root34"?' in run.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_extra_is_named(tmp_path, monkeypatch, capsys):
+    from netgen.commands import main
+
+    def without_torch():
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(main, "app", without_torch)
+    with pytest.raises(SystemExit) as end:
+        main.main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err == (
+        "netgen: this needs torch, which is not installed\n  fix: pip install '.[train]'\n"
+    )
 
 
 def test_detect_refuses_what_is_no_picture(tmp_path, monkeypatch):

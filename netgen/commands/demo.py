@@ -70,6 +70,7 @@ FILES = {
 
 
 def demo(
+    context: typer.Context,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must not exist.")] = Path("demo-output"),
     iterations: Annotated[int, typer.Option(min=1, help="Training iterations, of 16 pictures each.")] = 700,
     train: Annotated[int, typer.Option(min=1, help="Pictures to train on.")] = 400,
@@ -103,20 +104,18 @@ def demo(
     }
     began, scores = time.perf_counter(), []
     for number, (title, command) in enumerate(STEPS, 1):
-        result = _run(f"[{number}/{len(STEPS)}] {title}", command.format(**values))
+        typer.secho(f"\n[{number}/{len(STEPS)}] {title}", bold=True)
+        result = _run(context, command.format(**values))
         if command.startswith("test "):
             scores.append(result)
     _end(out, scores, time.perf_counter() - began)
 
 
-def _run(title: str, command: str) -> float | None:
+def _run(context: typer.Context, command: str) -> float | None:
     """Show and run one command of `netgen`; what it returns."""
-    from netgen.commands.main import app
-
     shown = command if len(command) < 300 else command[:300] + " …"
-    typer.secho(f"\n{title}", bold=True)
     typer.secho(f"$ netgen {shown}", fg="cyan")
-    return app(shlex.split(command), standalone_mode=False)
+    return context.find_root().command.main(shlex.split(command), prog_name="netgen", standalone_mode=False)
 
 
 def _end(out: Path, scores: list[float | None], seconds: float) -> None:

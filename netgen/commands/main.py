@@ -49,13 +49,27 @@ for verb in (
 app.add_typer(lmdb.app, name="lmdb")
 
 
+# Modules of the extras: who installed the base alone is told which one a verb needs.
+_EXTRAS = {"torch": "train", "cv2": "train", "lmdb": "train", "matplotlib": "train"}
+_EXTRAS |= {"onnx": "onnx", "onnxruntime": "onnx", "h5py": "train"}
+
+
 def main() -> None:
-    """Run the command line. A UserError is printed without a traceback; the exit status is then 2."""
+    """Run the command line. A user's mistake is printed without a traceback; the exit status is then 2."""
     try:
         app()
     except UserError as error:
-        print(f"netgen: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        _fail(f"this needs {error.name}, which is not installed\n  fix: pip install '.[{extra}]'")
+
+
+def _fail(message: str) -> None:
+    print(f"netgen: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

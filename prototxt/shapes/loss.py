@@ -17,13 +17,13 @@ def softmax_with_loss(p, bottoms):  # [(N, C, …), labels]; a second top is the
 def sigmoid_cross_entropy_loss(p, bottoms):
     need(bottoms, 2)
     _same_count(bottoms)
-    return [(), bottoms[0]]
+    return [()]
 
 
 @SHAPES.register("EuclideanLoss", "SmoothL1Loss")
 def difference_loss(p, bottoms):
-    need(bottoms, 2, 3)
-    _same_count(bottoms[:2])
+    need(bottoms, 2)
+    _same_count(bottoms)
     return [()]
 
 

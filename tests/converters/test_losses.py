@@ -60,12 +60,9 @@ def test_accuracy_ranks_the_higher_class_first_when_scores_are_equal(make_layer)
     ("text", "shapes", "message"),
     [
         ('type: "SoftmaxWithLoss"', {"x": (2, 3, 4), "label": (2,)}, "2 labels; expected 8"),
-        ('type: "EuclideanLoss"', {"a": (2, 3), "b": (2, 3), "w": (2, 3)}, "it has 3 bottoms; expected two"),
-        ('type: "SmoothL1Loss"', {"a": (2, 3), "b": (2, 3), "w": (2, 3)}, "it has 3 bottoms; expected two"),
         ('type: "HingeLoss"', {"x": (2, 3), "label": (3,)}, "3 labels; expected one for each of 2 images"),
         ('type: "Accuracy"', {"x": (2, 3), "label": (3,)}, "3 labels; expected 2"),
         ('type: "Accuracy" accuracy_param { top_k: 4 }', {"x": (2, 3), "label": (2,)}, "top_k is 4; expected 1 to 3"),
-        ('type: "SigmoidCrossEntropyLoss" top: "z"', {"a": (2, 3), "b": (2, 3)}, "it has one top, the loss"),
     ],
 )
 def test_refused(make_layer, text, shapes, message):

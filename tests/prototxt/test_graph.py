@@ -140,6 +140,8 @@ def test_shapes_that_do_not_concat(load):
         ('type: "Reshape" reshape_param { shape { dim: 7 dim: -1 } }', "do not divide by 7"),
         ('type: "Reshape" reshape_param { shape { dim: 2 dim: 3 } }', "holds 6 values, the bottom 3600"),
         ('type: "Softmax" softmax_param { axis: 9 }', "out of range"),
+        ('bottom: "data" bottom: "data" type: "EuclideanLoss"', "it has 3 bottoms but takes 2"),
+        ('bottom: "data" type: "SigmoidCrossEntropyLoss" top: "z"', "it names 2 tops but makes 1"),
         ('type: "Slice" slice_param { slice_point: 3 }', "must rise and stay below 3"),
         ('type: "Scale" scale_param { axis: 2 num_axes: 3 }', "reach beyond its 4 axes"),
     ],

@@ -37,8 +37,6 @@ def softmax_with_loss(layer: Layer) -> Callable:  # (scores [N, C, …], labels)
 
 @MODULES.register("SigmoidCrossEntropyLoss")
 def sigmoid_cross_entropy_loss(layer: Layer) -> Callable:  # (scores [N, …], targets of that shape) -> loss
-    if len(layer.tops) > 1:
-        raise layer.error("it has one top, the loss", fix="read the probabilities from a Sigmoid layer")
     param = layer.p.loss_param
     mode = normalization(param, default="BATCH_SIZE")
 
@@ -57,8 +55,6 @@ _DIFFERENCES = {"EuclideanLoss": half_square, "SmoothL1Loss": smooth_l1}
 
 @MODULES.register(*_DIFFERENCES)
 def difference_loss(layer: Layer) -> Callable:  # (prediction [N, …], target of that shape) -> loss
-    if len(layer.bottoms) != 2:
-        raise layer.error(f"it has {len(layer.bottoms)} bottoms", expected="two: prediction and target")
     each = _DIFFERENCES[layer.type]
     return lambda predicted, target: each(predicted, target).sum() / len(predicted)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from converters.pytorch.layers.table import MODULES, Compute
 from prototxt.graph import Layer
-from prototxt.shapes.pooling import pooled
+from prototxt.shapes.pooling import pooled_hw
 
 _LOWEST = torch.finfo(torch.float32).min  # what Caffe starts a maximum with; an empty window keeps it, at index -1
 
@@ -40,21 +40,19 @@ def _tops(result, mask: bool) -> Tensor | tuple[Tensor, Tensor]:
     return (result[0], result[1].to(result[0].dtype)) if mask else result
 
 
-def _size_hw(x: Tensor, p) -> tuple[int, int]:
-    return tuple(pooled(*side) for side in zip(x.shape[2:], p.kernel_hw, p.stride_hw, p.pad_hw))  # type: ignore[return-value]
-
-
 def _padded(x: Tensor, p, value: float) -> Tensor:
     """`x` with its padding, and with as much after it as the last windows need."""
     sides = []
-    for out, size, kernel, stride, pad in zip(_size_hw(x, p), x.shape[2:], p.kernel_hw, p.stride_hw, p.pad_hw):
+    for out, size, kernel, stride, pad in zip(
+        pooled_hw(x.shape[2:], p), x.shape[2:], p.kernel_hw, p.stride_hw, p.pad_hw
+    ):
         sides = [pad, max((out - 1) * stride + kernel - size - pad, 0), *sides]
     return F.pad(x, sides, value=value)
 
 
 def _maximum(x: Tensor, p, mask: bool):
     padded = _padded(x, p, _LOWEST)
-    height, width = _size_hw(x, p)
+    height, width = pooled_hw(x.shape[2:], p)
     top, at = F.max_pool2d(padded, p.kernel_hw, p.stride_hw, return_indices=True)
     top, at = top[..., :height, :width], at[..., :height, :width]
     rows, columns = at // padded.shape[3] - p.pad_hw[0], at % padded.shape[3] - p.pad_hw[1]
@@ -64,7 +62,7 @@ def _maximum(x: Tensor, p, mask: bool):
 def _average(x: Tensor, p) -> Tensor:
     """Means over each window's part inside the padded image: its zeros count, what lies beyond it does not."""
     sums = F.avg_pool2d(_padded(x, p, 0.0), p.kernel_hw, p.stride_hw, divisor_override=1)
-    height, width = _size_hw(x, p)
+    height, width = pooled_hw(x.shape[2:], p)
     rows, columns = (
         torch.tensor([min(i * stride + kernel, size + 2 * pad) - i * stride for i in range(out)], dtype=x.dtype)
         for out, size, kernel, stride, pad in zip((height, width), x.shape[2:], p.kernel_hw, p.stride_hw, p.pad_hw)
