@@ -175,8 +175,15 @@ class Graph:
             hint = f'it is made later, by layer "{later[0].name}" ({later[0].where})'
             fix = "list the layer that makes a blob before those that read it"
         else:
-            hint, fix = f"no layer of phase {self.phase} makes it{nearest(name, made)}", ""
+            hint, fix = self._other_phase(name) or f"no layer of phase {self.phase} makes it{nearest(name, made)}", ""
         return layer.error(f'its bottom "{name}" is unknown: {hint}', fix=fix)
+
+    def _other_phase(self, name: str) -> str:
+        """Which layer makes a blob in other phases or stages only; empty when none does."""
+        for i, proto in enumerate(self.net.message.layer):
+            if name in proto.top:
+                return f'layer "{proto.name}" ({self.net.where_layer(i)}), which makes it, is not in phase {self.phase}'
+        return ""
 
     def _infer(self, input_shapes: dict[str, Shape]) -> None:
         for layer in self.layers:

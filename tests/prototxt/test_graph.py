@@ -94,6 +94,13 @@ def test_bottom_that_is_made_later(load):
         load(conv("a", "b") + conv("b", "data"))
 
 
+def test_bottom_that_another_phase_makes(load):
+    text = conv("a", "data").replace("convolution_param", "include { phase: TRAIN } convolution_param")
+    message = r'its bottom "a" is unknown: layer "a" \(.*net.prototxt:3\), which makes it, is not in phase TEST'
+    with pytest.raises(UserError, match=message):
+        load(text + conv("b", "a"))
+
+
 def test_blob_made_twice(load):
     with pytest.raises(UserError) as caught:
         load(conv("c", "data") + conv("d", "data").replace('top: "d"', 'top: "c"'))
