@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from converters.wire import FIXED32, FIXED64, LENGTH, WireError, fields, header
 from prototxt import schema
@@ -131,7 +132,7 @@ def _blob(data: bytes, start: int, end: int, what: str) -> np.ndarray:
             kind = _UNPACKED[wire]
             unpacked += data[first:last]
         elif number == _SHAPE and wire == LENGTH:
-            shape = tuple(schema.BlobShape.FromString(data[first:last]).dim)
+            shape = _dims(data[first:last], what)
         elif number in _LEGACY and wire == 0:
             legacy[number] = first
     if unpacked:
@@ -142,6 +143,13 @@ def _blob(data: bytes, start: int, end: int, what: str) -> np.ndarray:
     if any(size < 0 for size in shape) or _count(shape) != values.size:
         raise WireError(f"{what} has the shape {show(shape)} but {values.size:,} values")
     return values.astype(np.float32, copy=False).reshape(shape)
+
+
+def _dims(shape: bytes, what: str) -> tuple[int, ...]:
+    try:
+        return tuple(schema.BlobShape.FromString(shape).dim)
+    except DecodeError as error:
+        raise WireError(f"the shape of {what} cannot be read") from error
 
 
 def _count(shape: Sequence[int]) -> int:

@@ -49,7 +49,7 @@ class DataSet:
         return replace(self, **{path: str(Path(root) / getattr(self, path)) for path in PATHS})
 
 
-DATASETS: Registry[DataSet] = Registry("data set", "name")
+DATASETS: Registry[DataSet] = Registry("data set", "called")
 
 
 def _names(text: str) -> tuple[str, ...]:

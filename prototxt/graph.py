@@ -69,9 +69,11 @@ class Layer:
                 self.blob_shapes = tuple(BLOBS[self.type](self.p, self.bottom_shapes))
         except ParamError as error:
             raise self.error(str(error)) from error
-        except ShapeError as error:
+        except (ShapeError, IndexError) as error:
+            # A rule reads the axes it needs; one that is not there is a bottom of too few.
+            found = "a bottom has too few axes" if isinstance(error, IndexError) else str(error)
             shapes = ", ".join(f"{name} {show(s)}" for name, s in zip(self.bottoms, bottom_shapes))
-            raise self.error(f"{error} (bottoms: {shapes or 'none'})") from error
+            raise self.error(f"{found} (bottoms: {shapes or 'none'})") from error
         self.top_shapes = self._tops(tops)
 
     def _tops(self, tops: list[Shape]) -> tuple[Shape, ...]:
@@ -175,7 +177,12 @@ class Graph:
             hint = f'it is made later, by layer "{later[0].name}" ({later[0].where})'
             fix = "list the layer that makes a blob before those that read it"
         else:
-            hint, fix = self._other_phase(name) or f"no layer of phase {self.phase} makes it{nearest(name, made)}", ""
+            hint, fix = (
+                self._other_phase(name),
+                "give the net of this phase (to deploy: the deploy prototxt), or the other phase",
+            )
+            if not hint:
+                hint, fix = f"no layer of phase {self.phase} makes it{nearest(name, made)}", ""
         return layer.error(f'its bottom "{name}" is unknown: {hint}', fix=fix)
 
     def _other_phase(self, name: str) -> str:

@@ -15,10 +15,10 @@ class Registry(Generic[Entry]):
 
     Args:
         what: what an entry is, for error messages ("shape rule", "PyTorch module").
-        key: what its key is called there ("layer type", "model").
+        key: what stands between that and an entry's name there ("for layer type", "called").
     """
 
-    def __init__(self, what: str, key: str = "layer type") -> None:
+    def __init__(self, what: str, key: str = "for layer type") -> None:
         self.what, self.key = what, key
         self._entries: dict[str, Entry] = {}
 
@@ -39,7 +39,8 @@ class Registry(Generic[Entry]):
         try:
             return self._entries[name]
         except KeyError:
-            raise UserError(f'no {self.what} for {self.key} "{name}"{nearest(name, self._entries)}') from None
+            found = f'there is no {self.what} {self.key} "{name}"{nearest(name, self._entries)}'
+            raise UserError(found, expected="one of " + ", ".join(self) if len(self) < 12 else "") from None
 
     def get(self, name: str) -> Entry | None:
         return self._entries.get(name)

@@ -36,7 +36,7 @@ class Progress:
 
 
 Policy = Callable[[Any, Progress, float], float]
-POLICIES: Registry[Policy] = Registry("learning rate rule", "lr_policy")
+POLICIES: Registry[Policy] = Registry("learning rate rule", "for lr_policy")
 NEEDS: dict[str, tuple[str, ...]] = {
     "fixed": (),
     "step": ("gamma", "stepsize"),

@@ -13,7 +13,7 @@ from prototxt.registry import Registry
 _EPSILON = 1e-6  # recalls closer than this are one point of the curve (ComputeAP of bbox_util)
 
 Curve = np.ndarray
-AP_VERSIONS: Registry[Callable[[Curve, Curve], float]] = Registry("average precision", "ap_version")
+AP_VERSIONS: Registry[Callable[[Curve, Curve], float]] = Registry("average precision", "for ap_version")
 
 
 def precision_recall(hits: np.ndarray, scores: np.ndarray, positives: int) -> tuple[Curve, Curve]:

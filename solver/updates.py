@@ -17,7 +17,7 @@ from prototxt.registry import Registry
 
 Tensors = list[Tensor]
 Rule = Callable[[Tensors, list[float], Tensors, Any], Tensors]
-UPDATES: Registry[Rule] = Registry("update rule", "solver type")
+UPDATES: Registry[Rule] = Registry("update rule", "for solver type")
 
 
 @UPDATES.register("SGD")

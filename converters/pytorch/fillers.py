@@ -17,7 +17,7 @@ from prototxt.schema import FillerParameter
 # Fillers that are not plainly constant 0 when a file gives none.
 _UNFILLED = {("Scale", "filler"): 1.0, ("PReLU", "filler"): 0.25, ("Normalize", "scale_filler"): 1.0}
 
-FILLERS: Registry[Callable[[Tensor, Any, Generator], None]] = Registry("filler", "type")
+FILLERS: Registry[Callable[[Tensor, Any, Generator], None]] = Registry("filler", "of type")
 
 
 def fill(blob: Tensor, filler: Any, generator: Generator, layer: Layer) -> None:

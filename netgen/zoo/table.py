@@ -8,4 +8,4 @@ from netgen.datasets import DataSet
 from netgen.detector import Detector
 from prototxt.registry import Registry
 
-MODELS: Registry[Callable[[DataSet], Detector]] = Registry("model", "name")
+MODELS: Registry[Callable[[DataSet], Detector]] = Registry("model", "called")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from prototxt.shapes.table import SHAPES, ShapeError, maps_hw, need
 
 
@@ -16,23 +18,21 @@ def prior_box(p, bottoms):  # [(N, C, H, W), the image] -> [(1, 2, 4 * priors)]
 @SHAPES.register("DetectionOutput")
 def detection_output(p, bottoms):  # [loc (N, 4P), conf (N, P*classes), priors (1, 2, 4P)] -> [(1, 1, D, 7)]
     need(bottoms, 3, 5)
-    priors = bottoms[2][2] // 4
-    locations = priors * (1 if p.share_location else p.num_classes) * 4
-    if _values(bottoms[0]) != locations:
-        raise ShapeError(f"{priors} priors need {locations} location values an image, not {_values(bottoms[0])}")
-    if _values(bottoms[1]) != priors * p.num_classes:
-        raise ShapeError(
-            f"{priors} priors of {p.num_classes} classes need {priors * p.num_classes} scores an image, "
-            f"not {_values(bottoms[1])}"
-        )
+    check_predictions(p, bottoms)
     return [(1, 1, 1, 7)]  # the number of detections is known only after the forward
 
 
-def _values(shape) -> int:
-    count = 1
-    for size in shape[1:]:
-        count *= size
-    return count
+def check_predictions(p, bottoms) -> None:
+    """Raise ShapeError unless locations and scores are as many as the prior boxes of the third bottom ask for."""
+    priors = bottoms[2][2] // 4
+    wanted = priors * (1 if p.share_location else p.num_classes) * 4
+    locations, scores = (prod(shape[1:]) for shape in bottoms[:2])
+    if locations != wanted:
+        raise ShapeError(f"{priors} priors need {wanted} location values an image, not {locations}")
+    if scores != priors * p.num_classes:
+        raise ShapeError(
+            f"{priors} priors of {p.num_classes} classes need {priors * p.num_classes} scores an image, not {scores}"
+        )
 
 
 @SHAPES.register("DetectionEvaluate")

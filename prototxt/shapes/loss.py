@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prototxt.shapes.detection import _values
+from prototxt.shapes.detection import check_predictions
 from prototxt.shapes.table import SHAPES, ShapeError, axis_of, need
 
 
@@ -41,16 +41,7 @@ def _same_count(bottoms):
 @SHAPES.register("MultiBoxLoss")
 def multi_box_loss(p, bottoms):  # [loc (N, 4P), conf (N, P*classes), priors (1, 2, 4P), labels (1, 1, G, 8)]
     need(bottoms, 4, 6)
-    p = p.multibox_loss_param
-    priors = bottoms[2][2] // 4
-    wanted = priors * (1 if p.share_location else p.num_classes) * 4
-    if _values(bottoms[0]) != wanted:
-        raise ShapeError(f"{priors} priors need {wanted} location values an image, not {_values(bottoms[0])}")
-    if _values(bottoms[1]) != priors * p.num_classes:
-        raise ShapeError(
-            f"{priors} priors of {p.num_classes} classes need {priors * p.num_classes} scores an image, "
-            f"not {_values(bottoms[1])}"
-        )
+    check_predictions(p.multibox_loss_param, bottoms)
     if bottoms[3][-1] != 8:
         raise ShapeError(f"ground truths have 8 values, not {bottoms[3][-1]}")
     return [()]

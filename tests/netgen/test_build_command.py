@@ -71,8 +71,8 @@ def test_own_data_set_and_schedule(tmp_path):
 @pytest.mark.parametrize(
     "args, message",
     [
-        (["scratchdet", "--dataset", "voc0712"], 'no model for name "scratchdet"'),
-        (["scratchdet-mini", "--dataset", "voc"], 'no data set for name "voc"'),
+        (["scratchdet", "--dataset", "voc0712"], 'no model called "scratchdet"'),
+        (["scratchdet-mini", "--dataset", "voc"], 'no data set called "voc"'),
         (["scratchdet-mini"], "missing: --train-lmdb --test-lmdb --labelmap --name-size"),
         (["scratchdet-mini", "--dataset", "voc0712", "--steps", "1;2"], "--steps is 1;2; expected whole numbers"),
         (["scratchdet-mini", "--dataset", "voc0712", "--max-iter", "0"], "--max-iter is 0"),

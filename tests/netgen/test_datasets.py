@@ -39,7 +39,7 @@ def test_published_data_sets():
 
 
 def test_unknown_data_set():
-    with pytest.raises(UserError, match=r'no data set for name "voc0721" \(did you mean "voc0712"\?\)'):
+    with pytest.raises(UserError, match=r'no data set called "voc0721" \(did you mean "voc0712"\?\)'):
         data_set("voc0721", None, {})
 
 

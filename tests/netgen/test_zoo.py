@@ -177,7 +177,5 @@ def test_prior_counts():
 
 
 def test_unknown_model():
-    with pytest.raises(
-        UserError, match=r'no model for name "scratchdet300-rot34" \(did you mean "scratchdet300-root34"'
-    ):
+    with pytest.raises(UserError, match=r'no model called "scratchdet300-rot34" \(did you mean "scratchdet300-root34"'):
         build("scratchdet300-rot34")

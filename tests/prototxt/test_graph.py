@@ -199,6 +199,12 @@ def test_prior_count_and_head_must_agree(load):
         load(layers)
 
 
+def test_a_bottom_with_too_few_axes(load):
+    text = 'layer { name: "flat" type: "Reshape" bottom: "data" top: "flat" reshape_param { shape { dim: -1 } } }\n'
+    with pytest.raises(UserError, match=r'layer "p" \(PReLU\): a bottom has too few axes \(bottoms: flat 3600\)'):
+        load(text + 'layer { name: "p" type: "PReLU" bottom: "flat" top: "p" }')
+
+
 def test_oracle_shapes(shared):
     """Every measured layer case has the shapes that Caffe gave its outputs and its parameters."""
     import json
