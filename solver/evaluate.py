@@ -104,7 +104,10 @@ def evaluate(net: Any, feed: Feed, batches: Iterable[int], p: Any, results: Iter
     losses = []
     for index in batches:
         batch = feed(index)
-        outputs = net(tensors(batch, device), keep=[files.blob for files in results])
+        outputs = net(
+            tensors(batch, device),
+            keep=[*(net.loss_weights if p.test_compute_loss else ()), *(files.blob for files in results)],
+        )
         scorer.add({name: outputs[name].cpu().numpy() for name in net.graph.outputs})
         if p.test_compute_loss:
             losses.append(float(net.loss(outputs)))

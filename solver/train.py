@@ -50,7 +50,7 @@ class Trainer:
         self.updater = Updater(net.blobs(), self.p)
         self.rate = 0.0
         self.outputs: dict[str, torch.Tensor] = {}
-        self._loss_tops = _loss_tops(net)
+        _check_learns(net)
         self._device = self.updater.history[0].device if self.updater.history else torch.device("cpu")
         self._losses: deque[float] = deque(maxlen=self.p.average_loss)
 
@@ -78,7 +78,7 @@ class Trainer:
         """Add the gradients of one batch to those in the blobs; its loss."""
         # Seeded by the batch's number, dropout in a resumed run draws what it would have drawn.
         torch.manual_seed((self.seed * 1_000_003 + batch) % 2**63)
-        keep = self.net.graph.shapes if debug else self._loss_tops
+        keep = self.net.graph.shapes if debug else self.net.loss_weights
         self.outputs = self.net(tensors(self.feed(batch), self._device), keep=keep)
         loss = self.net.loss(self.outputs)
         if debug:
@@ -110,19 +110,12 @@ class Trainer:
         self.progress = state.progress
 
 
-def _loss_tops(net: Any) -> list[str]:
-    """The blobs that count for the loss, also those that another layer reads."""
-    tops = [
-        top
-        for layer in net.graph.layers
-        for top, weight in zip(layer.tops, layer.proto.loss_weight or [float(layer.type.endswith("Loss"))])
-        if weight
-    ]
-    if not tops:
+def _check_learns(net: Any) -> None:
+    """Raise UserError for a net without a loss, or without a blob that learns."""
+    if not net.loss_weights:
         raise UserError("the train net has no loss", where=net.graph.net.path, fix="end it with a loss layer")
     if not any(blob.lr_mult for blob in net.blobs()):
         raise UserError("the net has nothing to learn: no blob with an lr_mult above 0", where=net.graph.net.path)
-    return tops
 
 
 class Run:

@@ -36,11 +36,34 @@ def test_commands_of_the_guides(guide, tmp_path, monkeypatch):
             assert not end.code, line
 
 
+def run_python(page: Path, **names) -> dict:
+    """Run the Python blocks of a page, one after the other, with `names` defined; what they define."""
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        exec(compile(block, str(page), "exec"), names)
+    return names
+
+
 def test_python_of_the_guides(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for block in re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/extend.md").read_text(), re.MULTILINE | re.DOTALL):
-        exec(compile(block, "docs/extend.md", "exec"), {})
+    run_python(ROOT / "docs/extend.md")
     assert (tmp_path / "toy.prototxt").is_file()
+
+
+def test_python_of_the_readme(tmp_path, monkeypatch):
+    import torch
+
+    from converters.caffemodel import write_weights
+    from converters.pytorch import CaffeNet
+    from netgen.zoo import build
+    from prototxt.graph import Graph
+    from prototxt.io import write_text
+
+    monkeypatch.chdir(tmp_path)
+    write_text(build("scratchdet-mini").nets()["deploy"], "deploy.prototxt")
+    net = CaffeNet(Graph.load("deploy.prototxt"), seed=0)
+    write_weights("net.caffemodel", net.graph, net.weights())
+    rows = run_python(ROOT / "README.md", images=torch.zeros(1, 3, 96, 96))["rows"]
+    assert rows.shape[:2] == (1, 1) and rows.shape[3] == 7
 
 
 def test_links_lead_somewhere():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -133,15 +134,23 @@ class CaffeNet(nn.Module):
             what = f'input "{missing[0]}" is not given' if missing else f'there is no blob "{unknown[0]}"'
             raise UserError(what, where=self.graph.net.path)
 
-    def loss(self, outputs: Mapping[str, Tensor]) -> Tensor:
-        """What training lowers: the sum of every top times its `loss_weight` (1 for the first top of a …Loss layer)."""
-        total = torch.zeros(())
-        for layer in self.graph.layers:
-            weights = list(layer.proto.loss_weight) or [1.0 if layer.type.endswith("Loss") else 0.0]
-            for name, weight in zip(layer.tops, weights):
-                if weight and name in outputs:
-                    total = total.to(outputs[name].device) + weight * outputs[name].sum()
-        return total
+    @cached_property
+    def loss_weights(self) -> dict[str, float]:
+        """The blobs that training lowers, each with its `loss_weight`; the first top of a …Loss layer has 1 unasked."""
+        return {
+            top: weight
+            for layer in self.graph.layers
+            for top, weight in zip(layer.tops, layer.proto.loss_weight or [float(layer.type.endswith("Loss"))])
+            if weight
+        }
+
+    def loss(self, tops: Mapping[str, Tensor]) -> Tensor:
+        """What training lowers, a scalar: the sum of each blob of `loss_weights` times its weight.
+
+        Args:
+            tops: what `forward` gave; a loss that another layer reads is in it only when it was to be kept.
+        """
+        return sum((weight * tops[name].sum() for name, weight in self.loss_weights.items()), torch.zeros(()))
 
     def blobs(self) -> list[Blob]:
         """Every blob in Caffe's order; one that is shared stands at its owner alone."""
