@@ -48,10 +48,9 @@ def read_weights(path: str | Path) -> Weights:
         UserError: the file is missing, cut short, or is something else.
     """
     data = read_bytes(path)
-    if data.startswith(_HDF5):
-        return Weights(_read_hdf5(path), str(path))
     try:
-        weights = Weights({name: blobs for name, blobs in _layers(data) if blobs}, str(path))
+        found = _read_hdf5(path).items() if data.startswith(_HDF5) else _layers(data)
+        weights = Weights({name: blobs for name, blobs in found if blobs}, str(path))
     except WireError as error:
         raise _not_a_caffemodel(path, data, error) from error
     if not weights:
@@ -89,6 +88,8 @@ _SHAPE, _DIM = _number("BlobProto", "shape"), _number("BlobShape", "dim")
 _LEGACY = [_number("BlobProto", side) for side in ("num", "channels", "height", "width")]
 _VALUES = {_number("BlobProto", "data"): "<f4", _number("BlobProto", "double_data"): "<f8"}
 _UNPACKED = {FIXED32: "<f4", FIXED64: "<f8"}
+_MOST_AXES, _LARGEST = 32, 2**31 - 1  # Caffe's limits; sizes are its ints
+_MOST_PACKED = 1100  # gzip's best ratio
 
 
 def _layers(data: bytes) -> Iterator[tuple[str, list[np.ndarray]]]:
@@ -140,7 +141,9 @@ def _blob(data: bytes, start: int, end: int, what: str) -> np.ndarray:
     values = packed[0] if len(packed) == 1 else np.concatenate(packed or [np.empty(0, np.float32)])
     if legacy:
         shape = tuple(legacy.get(number, 0) for number in _LEGACY)
-    if any(size < 0 for size in shape) or _count(shape) != values.size:
+    if len(shape) > _MOST_AXES:
+        raise WireError(f"{what} has {len(shape)} axes")
+    if any(not 0 <= size <= _LARGEST for size in shape) or _count(shape) != values.size:
         raise WireError(f"{what} has the shape {show(shape)} but {values.size:,} values")
     return values.astype(np.float32, copy=False).reshape(shape)
 
@@ -167,13 +170,24 @@ def _read_hdf5(path: str | Path) -> dict[str, list[np.ndarray]]:
     def visit(name: str, item: Any) -> None:  # data/<layer, perhaps with slashes>/<index>
         layer, _, index = name.rpartition("/")
         if isinstance(item, h5py.Dataset) and index.isdigit():
+            if item.nbytes > _MOST_PACKED * item.id.get_storage_size():
+                raise WireError(f"{item.name} announces {item.size:,} values that are not there")
             found.setdefault(layer, {})[int(index)] = np.asarray(item, np.float32)
 
     try:
         with h5py.File(path, "r") as file:
             file["data"].visititems(visit)
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+    except WireError:
+        raise
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise UserError("this HDF5 file is no whole caffemodel", where=str(path), expected='a group "data"') from error
+    for layer, blobs in found.items():
+        if len(blobs) <= max(blobs):  # Caffe leaves out a blob that a layer shares with one before it
+            raise UserError(
+                f'layer "{layer}" has blob {max(blobs)} but not all before it',
+                where=str(path),
+                fix="let Caffe write the file as BINARYPROTO, which holds shared blobs at each of their layers",
+            )
     return {layer: [blobs[i] for i in sorted(blobs)] for layer, blobs in found.items()}
 
 
@@ -235,12 +249,14 @@ def check(graph: Graph, weights: Mapping[str, Sequence[np.ndarray]]) -> tuple[li
     """
     loaded, missing, errors = [], [], []
     source = getattr(weights, "path", "") or "the weights"
+    with_blobs = {layer.name for layer in graph.layers if layer.blob_shapes}
     for layer in graph.layers:
+        found = [tuple(blob.shape) for blob in weights.get(layer.name, ())]
+        if not layer.blob_shapes and (not found or layer.name in with_blobs):
+            continue  # nothing to load, or it is for the other layer of this name
         if layer.name not in weights:
-            if layer.blob_shapes:
-                missing.append(layer.name)
+            missing.append(layer.name)
             continue
-        found = [tuple(blob.shape) for blob in weights[layer.name]]
         if len(found) != len(layer.blob_shapes):
             errors.append(layer.error(f"{source} has {len(found)} blobs for it", expected=f"{len(layer.blob_shapes)}"))
             continue
@@ -253,7 +269,7 @@ def check(graph: Graph, weights: Mapping[str, Sequence[np.ndarray]]) -> tuple[li
     if errors:
         raise errors[0] if len(errors) == 1 else UserErrors(errors)
     names = {layer.name for layer in graph.layers}
-    return loaded, missing, [name for name in weights if name not in names]
+    return loaded, missing, [name for name, blobs in weights.items() if len(blobs) and name not in names]
 
 
 def require_all(graph: Graph, weights: Mapping[str, Sequence[np.ndarray]]) -> list[str]:

@@ -136,20 +136,34 @@ class CaffeNet(nn.Module):
 
     @cached_property
     def loss_weights(self) -> dict[str, float]:
-        """The blobs that training lowers, each with its `loss_weight`; the first top of a …Loss layer has 1 unasked."""
-        return {
-            top: weight
-            for layer in self.graph.layers
-            for top, weight in zip(layer.tops, layer.proto.loss_weight or [float(layer.type.endswith("Loss"))])
-            if weight
-        }
+        """The blobs that training lowers, each with its `loss_weight`; the first top of a …Loss layer has 1 unasked.
+
+        Raises:
+            UserError: a later layer computes one of them in place, so that its own value is lost.
+        """
+        found: dict[str, float] = {}
+        for layer in self.graph.layers:
+            if lost := [top for top in layer.tops if top in found]:
+                raise layer.error(f'it overwrites "{lost[0]}", which has a loss_weight', fix="give its top another name")
+            weights = layer.proto.loss_weight or [float(layer.type.endswith("Loss"))]
+            found.update((top, weight) for top, weight in zip(layer.tops, weights) if weight)
+        return found
 
     def loss(self, tops: Mapping[str, Tensor]) -> Tensor:
         """What training lowers, a scalar: the sum of each blob of `loss_weights` times its weight.
 
         Args:
             tops: what `forward` gave; a loss that another layer reads is in it only when it was to be kept.
+
+        Raises:
+            UserError: one is missing there.
         """
+        if missing := [name for name in self.loss_weights if name not in tops]:
+            raise UserError(
+                f'"{missing[0]}" has a loss_weight but is not given',
+                where=self.graph.net.path,
+                fix="run the net with `keep=net.loss_weights`",
+            )
         return sum((weight * tops[name].sum() for name, weight in self.loss_weights.items()), torch.zeros(()))
 
     def blobs(self) -> list[Blob]:

@@ -28,6 +28,8 @@ class BatchNorm(CaffeLayer):
         for name, shape in zip(self.blob_names, layer.blob_shapes):
             self.register_buffer(name, torch.zeros(shape))
         p = layer.p
+        if not layer.bottom_shapes[0]:
+            raise layer.error("its bottom is a scalar", expected="at least 1 axis")
         if any(spec.lr_mult for spec in layer.proto.param):
             raise layer.error("its statistics are not learned", expected="`lr_mult: 0` in each `param`, or no `param`")
         self.use_global_stats = p.use_global_stats if p.HasField("use_global_stats") else layer.phase == "TEST"
@@ -154,6 +156,8 @@ def lrn(layer: Layer) -> Compute:  # [N, C, H, W]
     p = layer.p
     if p.local_size % 2 == 0:
         raise layer.error(f"local_size is {p.local_size}", expected="an odd number")
+    if len(layer.bottom_shapes[0]) != 4:
+        raise layer.error(f"its bottom has {len(layer.bottom_shapes[0])} axes", expected="N x C x H x W")
     if p.norm_region == p.ACROSS_CHANNELS:
         return lambda x: F.local_response_norm(x, p.local_size, p.alpha, p.beta, p.k)
     pad = p.local_size // 2
