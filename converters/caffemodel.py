@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -88,7 +88,7 @@ _SHAPE, _DIM = _number("BlobProto", "shape"), _number("BlobShape", "dim")
 _LEGACY = [_number("BlobProto", side) for side in ("num", "channels", "height", "width")]
 _VALUES = {_number("BlobProto", "data"): "<f4", _number("BlobProto", "double_data"): "<f8"}
 _UNPACKED = {FIXED32: "<f4", FIXED64: "<f8"}
-_MOST_AXES, _LARGEST = 32, 2**31 - 1  # Caffe's limits; sizes are its ints
+_MOST_AXES, _LARGEST = 32, 2**31 - 1  # Caffe's limits of a blob: axes, and values (NumPy's hold without a 0, too)
 _MOST_PACKED = 1100  # gzip's best ratio
 
 
@@ -143,7 +143,7 @@ def _blob(data: bytes, start: int, end: int, what: str) -> np.ndarray:
         shape = tuple(legacy.get(number, 0) for number in _LEGACY)
     if len(shape) > _MOST_AXES:
         raise WireError(f"{what} has {len(shape)} axes")
-    if any(not 0 <= size <= _LARGEST for size in shape) or _count(shape) != values.size:
+    if any(size < 0 for size in shape) or _count(shape) != values.size or _count(filter(None, shape)) > _LARGEST:
         raise WireError(f"{what} has the shape {show(shape)} but {values.size:,} values")
     return values.astype(np.float32, copy=False).reshape(shape)
 
@@ -155,7 +155,7 @@ def _dims(shape: bytes, what: str) -> tuple[int, ...]:
         raise WireError(f"the shape of {what} cannot be read") from error
 
 
-def _count(shape: Sequence[int]) -> int:
+def _count(shape: Iterable[int]) -> int:
     count = 1
     for size in shape:  # not NumPy's product, which overflows
         count *= size

@@ -144,7 +144,9 @@ class CaffeNet(nn.Module):
         found: dict[str, float] = {}
         for layer in self.graph.layers:
             if lost := [top for top in layer.tops if top in found]:
-                raise layer.error(f'it overwrites "{lost[0]}", which has a loss_weight', fix="give its top another name")
+                raise layer.error(
+                    f'it overwrites "{lost[0]}", which has a loss_weight', fix="give its top another name"
+                )
             weights = layer.proto.loss_weight or [float(layer.type.endswith("Loss"))]
             found.update((top, weight) for top, weight in zip(layer.tops, weights) if weight)
         return found

@@ -30,8 +30,9 @@ RUN = [
     if name not in ELSEWHERE and all(kind in MODULES or kind in SOURCES for kind in about["layers"])
 ]
 # Layers that move values and compute none: equal to the last bit.
-MOVES = {"ArgMax", "Concat", "Crop", "Flatten", "Permute", "Reshape", "Slice", "Threshold"}
+MOVES = {"ArgMax", "Concat", "Crop", "Flatten", "Input", "Permute", "Reshape", "Slice", "Split", "Threshold", "Tile"}
 X = {"x": (2, 3, 4, 5)}
+S = (2, 4, 6, 5)
 
 
 def pytest_generate_tests(metafunc):
@@ -210,6 +211,110 @@ def test_what_is_not_supported_is_refused(make_layer, text, message):
     with pytest.raises(UserError) as caught:
         MODULES[layer.type](layer)
     assert f'layer "it" ({layer.type}): {message}' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text, shapes, numpy",
+    [
+        ('"Concat" top: "y" concat_param { axis: -2 }', [S, S], lambda x, y: np.concatenate([x, y], 2)),
+        ('"Concat" top: "y" concat_param { concat_dim: 3 }', [S, S], lambda x, y: np.concatenate([x, y], 3)),
+        ('"Slice" top: "y" top: "z" slice_param { axis: -1 slice_point: 2 }', [S], lambda x: (x[..., :2], x[..., 2:])),
+        ('"Slice" top: "y" top: "z" slice_param { slice_dim: 2 slice_point: 1 }', [S],
+         lambda x: (x[:, :, :1], x[:, :, 1:])),
+        ('"Slice" top: "y" top: "z"', [S], lambda x: (x[:, :2], x[:, 2:])),
+        ('"Slice" top: "y"', [S], lambda x: x),
+        ('"Flatten" top: "y" flatten_param { axis: -3 end_axis: -2 }', [S], lambda x: x.reshape(2, 24, 5)),
+        ('"Reshape" top: "y" reshape_param { axis: -2 shape { dim: 5 dim: 1 } }', [S],
+         lambda x: x.reshape(2, 4, 6, 5, 1)),
+        ('"Reshape" top: "y" reshape_param { axis: 1 num_axes: 0 shape { dim: 1 } }', [S], lambda x: x[:, None]),
+        ('"Reshape" top: "y" reshape_param { axis: 1 num_axes: 2 shape { dim: 0 dim: -1 dim: 2 } }', [S],
+         lambda x: x.reshape(2, 4, 3, 2, 5)),
+        ('"Permute" top: "y" permute_param { order: 2 }', [S], lambda x: x.transpose(2, 0, 1, 3)),
+        ('"Crop" top: "y" crop_param { axis: -2 offset: 3 offset: 1 }', [S, (9, 9, 2, 4)],
+         lambda x, r: x[:, :, 3:5, 1:]),
+        ('"Crop" top: "y" crop_param { axis: -1 offset: 2 }', [S, (9, 9, 9, 3)], lambda x, r: x[..., 2:]),
+        ('"Tile" top: "y" tile_param { axis: -1 tiles: 3 }', [S], lambda x: np.tile(x, 3)),
+        ('"Reduction" top: "y" reduction_param { axis: -2 operation: MEAN coeff: 2 }', [S],
+         lambda x: 2 * x.mean((2, 3))),
+        ('"Reduction" top: "y" reduction_param { axis: -1 operation: SUMSQ }', [S], lambda x: (x * x).sum(3)),
+        ('"ArgMax" top: "y" argmax_param { axis: -1 top_k: 2 }', [S], lambda x: np.argsort(-x, 3)[..., :2]),
+        ('"ArgMax" top: "y" argmax_param { axis: -3 out_max_val: true }', [S], lambda x: x.max(1, keepdims=True)),
+        ('"Softmax" top: "y" softmax_param { axis: -3 }', [S], lambda x: np.exp(x) / np.exp(x).sum(1, keepdims=True)),
+        ('"LRN" top: "y" lrn_param { norm_region: WITHIN_CHANNEL local_size: 3 alpha: 2 beta: 0.5 k: 9 }',
+         [(1, 2, 1, 2)],
+         lambda x: x / np.sqrt(1 + 2 * (x * x).sum(3, keepdims=True) / 9)),
+        ('"BatchNorm" top: "y" batch_norm_param { eps: 0.5 }', [(4,)],
+         lambda x: (x - x.mean()) / np.sqrt(x.var() + 0.5)),
+        ('"BatchNorm" top: "y"', [(1, 4)], np.zeros_like),
+        ('"Pooling" top: "y" pooling_param { pool: AVE global_pooling: true }', [S],
+         lambda x: x.mean((2, 3), keepdims=True)),
+        ('"Scale" top: "y" scale_param { axis: -3 }', [S, (4, 6)], lambda x, f: x * f[:, :, None]),
+        ('"Scale" top: "y"', [S, ()], lambda x, f: x * f),
+        ('"Bias" top: "y" bias_param { axis: -2 }', [S, (6, 5)], lambda x, b: x + b),
+    ],
+)  # fmt: skip
+def test_axes_by_their_definition(make_layer, text, shapes, numpy):
+    """Negative axes, old field names and defaults, against NumPy; the shape rule says the same."""
+    rng = np.random.default_rng(0)
+    bottoms = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    layer = make_layer(f"type: {text}", {f"x{i}": shape for i, shape in enumerate(shapes)})
+    found, wanted = MODULES[layer.type](layer)(*map(torch.tensor, bottoms)), numpy(*bottoms)
+    found, wanted = (value if isinstance(value, tuple) else (value,) for value in (found, wanted))
+    assert [tuple(top.shape) for top in found] == list(layer.top_shapes)
+    for top, array in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(top.numpy(), array, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "fields, weight, spread",
+    [
+        ("num_axes: 0", (), ()),
+        ("axis: 0 num_axes: -1", S, S),
+        ("axis: -1", (5,), (5,)),
+        ("axis: -3 num_axes: 2", (4, 6), (4, 6, 1)),
+        ("", (4,), (4, 1, 1)),
+        ("axis: 0", (2,), (2, 1, 1, 1)),
+    ],
+)
+def test_scale_spreads_its_blobs_from_its_axis(make_layer, fields, weight, spread):
+    rng = np.random.default_rng(0)
+    x, gamma, beta = (rng.normal(size=shape).astype(np.float32) for shape in (S, weight, weight))
+    layer = make_layer(f'type: "Scale" top: "y" scale_param {{ bias_term: true {fields} }}', {"x": S})
+    assert layer.blob_shapes == (weight, weight)
+    scale = MODULES["Scale"](layer)
+    with torch.no_grad():
+        scale.weight.copy_(torch.tensor(gamma)), scale.bias.copy_(torch.tensor(beta))
+        found = scale(torch.tensor(x)).numpy()
+    np.testing.assert_allclose(found, x * gamma.reshape(spread) + beta.reshape(spread), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("axis, rows, columns", [(1, (2,), 120), (-1, (2, 4, 6), 5), (-2, (2, 4), 30), (0, (), 240)])
+def test_inner_product_from_its_axis(make_layer, transpose, axis, rows, columns):
+    fields = f"num_output: 3 axis: {axis} transpose: {str(transpose).lower()}"
+    layer = make_layer(f'type: "InnerProduct" top: "y" inner_product_param {{ {fields} }}', {"x": S})
+    assert layer.blob_shapes == ((columns, 3) if transpose else (3, columns), (3,))
+    rng = np.random.default_rng(0)
+    x, weight, bias = (rng.normal(size=s).astype(np.float32) for s in (S, *layer.blob_shapes))
+    product = MODULES["InnerProduct"](layer)
+    with torch.no_grad():
+        product.weight.copy_(torch.tensor(weight)), product.bias.copy_(torch.tensor(bias))
+        found = product(torch.tensor(x)).numpy()
+    wanted = x.reshape(*rows, columns) @ (weight if transpose else weight.T) + bias
+    assert found.shape == layer.top_shapes[0] == (*rows, 3)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "kind, shape, message",
+    [
+        ("LRN", (2, 3), "its bottom has 2 axes; expected N x C x H x W"),
+        ("BatchNorm", (), "its bottom is a scalar; expected at least 1 axis"),
+    ],
+)
+def test_bottoms_of_too_few_axes(make_layer, kind, shape, message):
+    with pytest.raises(UserError, match=f"{kind}\\): {message}"):
+        MODULES[kind](make_layer(f'type: "{kind}" top: "y"', {"x": shape}))
 
 
 def test_mvn_refuses_more_axes_than_caffe_has(make_layer):

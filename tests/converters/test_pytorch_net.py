@@ -1,8 +1,7 @@
-"""CaffeNet: whole published nets against a real Caffe, and what a net does with its blobs."""
+"""CaffeNet: what a net does with its blobs, names, losses and weights."""
 
 from __future__ import annotations
 
-import importlib.util
 import weakref
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import nn
 
 from converters.priors import prior_boxes
 from converters.pytorch import CaffeNet, load_net
+from converters.pytorch.layers import MODULES
 from prototxt import schema
 from prototxt.errors import UserError, UserErrors
 from prototxt.graph import Graph
@@ -35,73 +35,6 @@ def conv(name: str, bottom: str, top: str, more: str = "", outputs: int = 3) -> 
 
 def image() -> torch.Tensor:
     return torch.randn(2, 3, 6, 5, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture(scope="module")
-def formula(shared):
-    """The module of the rule by which the measured nets were filled."""
-    spec = importlib.util.spec_from_file_location("formula", shared / "oracle" / "weights.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize(
-    "model",
-    ["scratchdet300_root34_voc", "ssd300_vgg_voc", "dsod300_voc", "grp_dsod320_voc", "refinedet320_vgg_voc"],
-)
-def test_published_net(shared, formula, model):
-    """Predictions, intermediate blobs, priors and detections of the deploy net."""
-    graph = Graph.load(shared / "reference" / "prototxt" / model / "deploy.prototxt")
-    weights = {
-        layer.name: [formula.fill(layer.type, layer.name, i, shape) for i, shape in enumerate(layer.blob_shapes)]
-        for layer in graph.layers
-        if layer.blob_shapes
-    }
-    numbers = np.load(shared / "oracle" / "models" / f"{model}.npz")
-    assert list(weights) == list(numbers["meta/param_layers"])
-    predicted = [key.removeprefix("out/") for key in numbers if key.startswith("out/")]
-    priors = [key.split("/")[1] for key in numbers if key.startswith("prior/") and key.endswith("/shape")]
-    features = list(numbers["meta/features"])
-    with torch.no_grad():
-        found = CaffeNet(graph, weights)(
-            {"data": torch.from_numpy(formula.image(*graph.inputs["data"][2:]))[None]},
-            keep=[*predicted, *priors, *features],
-        )
-    found = {name: tensor.numpy() for name, tensor in found.items()}
-    for name in predicted:
-        if name != "detection_out":
-            np.testing.assert_allclose(found[name], numbers[f"out/{name}"], atol=2e-4, rtol=1e-4, err_msg=name)
-    for name in features:
-        check_figures(found[name], numbers, f"feat/{name}/")
-    for name in priors:
-        check_priors(found[name], numbers, f"prior/{name}/")
-    check_detections(found["detection_out"].reshape(-1, 7), numbers["out/detection_out"].reshape(-1, 7))
-
-
-def check_figures(found, numbers, key):
-    assert found.shape == tuple(numbers[f"{key}shape"])
-    figures = {"mean": found.mean(), "std": found.std(), "absmax": np.abs(found).max()}
-    for name, value in figures.items():
-        assert value == pytest.approx(float(numbers[key + name]), abs=1e-4, rel=1e-4), key + name
-    first = numbers[f"{key}first"]
-    np.testing.assert_allclose(found.ravel()[: len(first)], first, atol=2e-4, rtol=1e-4)
-
-
-def check_priors(found, numbers, key):
-    check_figures(found, numbers, key)
-    last = numbers[f"{key}last"]
-    np.testing.assert_allclose(found[0, 0, -len(last) :], last, atol=1e-6)
-
-
-def check_detections(found, wanted):
-    """Each of Caffe's detections has one of ours of its class, at its place, with its score."""
-    assert found.shape == wanted.shape
-    free = list(range(len(found)))
-    for row in wanted:
-        match = min((i for i in free if found[i, 1] == row[1]), key=lambda i: np.abs(found[i] - row).max())
-        np.testing.assert_allclose(found[match], row, atol=1e-3)
-        free.remove(match)
 
 
 @pytest.mark.parametrize("name", ["detect", "sr"])
@@ -293,16 +226,18 @@ def test_propagate_down_false_stops_the_gradient():
 
 
 def test_names_that_python_could_not_take():
-    names = ["conv.1", "conv_1", "conv_1_2", "forward", "loss", "graph", "_slots", "0", ""]
+    names = ["conv.1", "conv_1", "conv_1_2", "forward", "loss", "graph", "_slots", "0", "", "type", "float", "train"]
     bottoms = ["x", *(f"y{i}" for i in range(len(names)))]
     text = "".join(conv(name, bottoms[i], f"y{i}") for i, name in enumerate(names))
     net = CaffeNet(graph_of(text), seed=0)
     assert [name for name, _ in net.named_children()] == [
         "conv_1", "conv_1_2", "conv_1_2_2", "forward_2", "loss_2", "graph_2", "_slots_2", "0", "layer",
+        "type_2", "float_2", "train_2",
     ]  # fmt: skip
     assert list(net.weights()) == names
-    assert net({"x": image()})["y8"].shape == (2, 3, 6, 5)
+    assert net({"x": image()})["y11"].shape == (2, 3, 6, 5)
     assert "conv_1_2.weight" in net.state_dict()
+    assert net.float().type(torch.float64).eval().train().train_2.weight.dtype == torch.float64
 
 
 def test_two_layers_of_one_name():
@@ -352,6 +287,45 @@ def test_loss_is_the_weighted_sum_of_the_tops():
     euclidean = float((2 * x).square().sum()) / 4
     assert net.loss(outputs).item() == pytest.approx(1.5 * euclidean + 2 * float(x.abs().sum()), rel=1e-5)
     assert CaffeNet(graph_of(conv("c", "x", "y"))).loss({"y": x}).item() == 0
+
+
+def test_loss_that_another_layer_reads_must_be_kept():
+    text = 'layer { name: "a" type: "EuclideanLoss" bottom: "x" bottom: "x2" top: "a" }\n'
+    text = 'layer { name: "t" type: "Power" bottom: "x" top: "x2" power_param { scale: 2 } }\n' + text
+    text += 'layer { name: "p" type: "Power" bottom: "a" top: "b" loss_weight: 0.5 power_param { scale: 4 } }'
+    net, x = CaffeNet(graph_of(text)), image()
+    assert list(net.loss_weights.items()) == [("a", 1), ("b", 0.5)]
+    found = net({"x": x}, keep=net.loss_weights)
+    assert net.loss(found).item() == pytest.approx(3 * float(x.square().sum()) / 4, rel=1e-5)
+    with pytest.raises(UserError) as caught:
+        net.loss(net({"x": x}))
+    assert str(caught.value) == (
+        'net.prototxt: "a" has a loss_weight but is not given\n  fix: run the net with `keep=net.loss_weights`'
+    )
+
+
+def test_loss_that_is_overwritten_is_refused():
+    text = 'layer { name: "a" type: "AbsVal" bottom: "x" top: "y" loss_weight: 2 }\n'
+    net = CaffeNet(graph_of(text + 'layer { name: "r" type: "ReLU" bottom: "y" top: "y" }'))
+    with pytest.raises(UserError, match=r'layer "r" \(ReLU\): it overwrites "y", which has a loss_weight\n  fix: give'):
+        net.loss({"y": image()})
+    text += 'layer { name: "r" type: "ReLU" bottom: "y" top: "z" }\n'
+    text += 'layer { name: "q" type: "ReLU" bottom: "z" top: "z" loss_weight: 3 }'
+    assert CaffeNet(graph_of(text)).loss_weights == {"y": 2, "z": 3}
+
+
+def test_types_without_a_pytorch_form_are_told_at_once(monkeypatch):
+    for kind in ("AbsVal", "TanH"):
+        monkeypatch.delitem(MODULES._entries, kind)
+    text = "".join(
+        f'layer {{ name: "{kind}1" type: "{kind}" bottom: "x" top: "{kind}" }}\n' for kind in ("TanH", "ReLU", "AbsVal")
+    )
+    with pytest.raises(UserErrors) as caught:
+        CaffeNet(graph_of(text))
+    assert str(caught.value).splitlines() == [
+        'net.prototxt:2: layer "TanH1" (TanH): this layer type has no PyTorch form',
+        'net.prototxt:4: layer "AbsVal1" (AbsVal): this layer type has no PyTorch form',
+    ]
 
 
 def test_scale_and_batchnorm_give_the_gradients_of_their_formula():
