@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,13 @@ from prototxt.labelmap import BACKGROUND, read_labelmap
 from prototxt.registry import Registry
 
 PATHS = ("train_lmdb", "test_lmdb", "labelmap", "name_size")
+# What of the user's own data set each file of a job needs.
+NEEDED = {
+    "train": ("labelmap", "train_lmdb"),
+    "test": ("labelmap", "test_lmdb", "num_test_images"),
+    "deploy": ("labelmap",),
+    "solver": ("num_test_images",),
+}
 
 
 @dataclass(frozen=True)
@@ -23,8 +30,9 @@ class DataSet:
         name: its name on the command line; empty for the user's own.
         classes: names without the background; the first has the label 1.
         num_classes: the largest label plus one, so with the background.
-        num_test_images: images in the test LMDB.
-        train_lmdb, test_lmdb, labelmap, name_size: paths as they are written into the nets.
+        num_test_images: images in the test LMDB; 0 when no test net is wanted.
+        train_lmdb, test_lmdb, labelmap: paths as they are written into the nets.
+        name_size: path of the list of test images with their sizes; without it no result files are written.
         results_dir, results_prefix, results_format: where and how DetectionOutput saves what it found.
         train_on_difficult: whether ground truths marked difficult are trained on.
         force_color: whether grey images are read as three channels.
@@ -33,11 +41,11 @@ class DataSet:
     name: str
     classes: tuple[str, ...]
     num_classes: int
-    num_test_images: int
-    train_lmdb: str
-    test_lmdb: str
-    labelmap: str
-    name_size: str
+    num_test_images: int = 0
+    train_lmdb: str = ""
+    test_lmdb: str = ""
+    labelmap: str = ""
+    name_size: str = ""
     results_dir: str = "results"
     results_prefix: str = "comp4_det_test_"
     results_format: str = "VOC"
@@ -71,19 +79,30 @@ hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toil
 keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear,
 hair drier, toothbrush"""
 
-# Trained on VOC07 trainval + VOC12 trainval (16,551 images), tested on VOC07 test.
-VOC0712 = _published(
-    DataSet(
-        name="voc0712",
-        classes=_names(_VOC),
-        num_classes=21,
-        num_test_images=4952,
-        train_lmdb="examples/VOC0712/VOC0712_trainval_lmdb",
-        test_lmdb="examples/VOC0712/VOC0712_test_lmdb",
-        labelmap="data/VOC0712/labelmap_voc.prototxt",
-        name_size="data/VOC0712/test_name_size.txt",
+
+def _voc(name: str, folder: str, num_test_images: int) -> DataSet:
+    """A data set of VOC's classes, its files where SSD-Caffe's scripts make them."""
+    return _published(
+        DataSet(
+            name=name,
+            classes=_names(_VOC),
+            num_classes=21,
+            num_test_images=num_test_images,
+            train_lmdb=f"examples/{folder}/{folder}_trainval_lmdb",
+            test_lmdb=f"examples/{folder}/{folder}_test_lmdb",
+            labelmap=f"data/{folder}/labelmap_voc.prototxt",
+            name_size=f"data/{folder}/test_name_size.txt",
+        )
     )
-)
+
+
+# Trained on VOC07 trainval (5,011 images), tested on VOC07 test.
+VOC07 = _voc("voc07", "VOC2007", 4952)
+# Trained on VOC07 trainval + VOC12 trainval (16,551 images), tested on VOC07 test.
+VOC0712 = _voc("voc0712", "VOC0712", 4952)
+# Trained on VOC07 trainval + test + VOC12 trainval (21,503 images), tested on VOC12 test: its ground truth is kept by
+# the evaluation server, so only result files come of a test.
+VOC0712PLUS = _voc("voc0712++", "VOC0712Plus", 10991)
 
 # Trained on trainval35k (118,287 images), tested on minival2014.
 COCO = _published(
@@ -104,7 +123,9 @@ COCO = _published(
 )
 
 
-def data_set(name: str | None, root: str | Path | None, given: Mapping[str, Any]) -> DataSet:
+def data_set(
+    name: str | None, root: str | Path | None, given: Mapping[str, Any], files: Iterable[str] = NEEDED
+) -> DataSet:
     """The data set called `name`, or the user's own, with what is `given` on the command line.
 
     Args:
@@ -112,6 +133,7 @@ def data_set(name: str | None, root: str | Path | None, given: Mapping[str, Any]
         root: folder that the paths of the data set called `name` start in.
         given: values for fields of DataSet; None means not given. A `labelmap` that exists decides on the
             classes; a `name_size` that exists decides on `num_test_images` when that is not given.
+        files: those to be written, keys of NEEDED; what they need of the user's own data set must be given.
 
     Raises:
         UserError: unknown name, what is missing of the user's own data set, a label map that contradicts itself.
@@ -125,22 +147,24 @@ def data_set(name: str | None, root: str | Path | None, given: Mapping[str, Any]
     for option, read in (("labelmap", _classes), ("name_size", _count)):
         if option in given and (base is None or Path(given[option]).exists()):
             given = {**read(given[option]), **given}
-    if base is not None:
-        return _checked(replace(base, **given))
-    missing = [path for path in PATHS if path not in given]
-    if missing:
-        options = " ".join(f"--{path.replace('_', '-')}" for path in missing)
-        raise UserError(
-            f"the data set is not fully described; missing: {options}",
-            fix=f"give these, or name a data set with --dataset ({', '.join(DATASETS)})",
-        )
-    return _checked(DataSet(name="", **given))
-
-
-def _checked(data: DataSet) -> DataSet:
-    if not 0 < data.num_test_images < 2**31:
+    if base is None:
+        _check_complete(given, files)
+        base = DataSet(name="", classes=(), num_classes=0)
+    data = replace(base, **given)
+    if not 0 <= data.num_test_images < 2**31 or (data.num_test_images == 0 and "num_test_images" in given):
         raise UserError(f"the data set has {data.num_test_images} test images", expected="at least 1, below 2^31")
     return data
+
+
+def _check_complete(given: Mapping[str, Any], files: Iterable[str]) -> None:
+    needed = dict.fromkeys(option for file in files for option in NEEDED[file])
+    missing = [f"--{option.replace('_', '-')}" for option in needed if option not in given]
+    if missing:
+        shown = " ".join(missing).replace("--num-test-images", "--num-test-images (or --name-size)")
+        raise UserError(
+            f"the data set is not fully described; missing: {shown}",
+            fix=f"give these, or name a data set with --dataset ({', '.join(DATASETS)})",
+        )
 
 
 def _classes(path: str) -> dict[str, Any]:

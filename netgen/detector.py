@@ -4,14 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from netgen import inputs
 from netgen.datasets import DataSet
-from netgen.heads import multibox
-from netgen.heads.multibox import Source
-from netgen.jobs import Schedule, fit_test_batch
+from netgen.heads.output import evaluation
+from netgen.heads.sources import Source
 from netgen.net import Net
+from netgen.schedule import Schedule, fit_test_batch
+
+
+class Head(Protocol):
+    """What turns the maps of a backbone into a loss or into detections.
+
+    Attributes:
+        sources: the maps it reads, by name, with their prior boxes.
+    """
+
+    sources: tuple[Source, ...]
+
+    def predict(self, net: Net, num_classes: int) -> None:
+        """Add what training and detection share: predictors and prior boxes."""
+
+    def loss(self, net: Net, data: DataSet) -> None:
+        """Add the losses on the predictors and `net.label`."""
+
+    def detect(self, net: Net, data: DataSet) -> None:
+        """Add what makes `detection_out` of the predictors."""
 
 
 @dataclass(frozen=True)
@@ -21,33 +40,40 @@ class Detector:
     Attributes:
         data: what it is trained and tested on.
         input_hw: height and width that images are resized to.
-        backbone: adds layers on `net.data` and names the maps that `sources` read.
-        sources: maps with their prior boxes.
+        backbone: adds layers on `net.data` and names the maps that the head reads.
+        head: reads these maps; every head goes with every backbone.
         schedule: how it is trained.
-        head_batchnorm: whether the head's predictors are normalised.
         max_expand_ratio: how far training images are shrunk.
         name: begins the names of its nets.
+        deploy_batch: images that the deploy net takes at once.
     """
 
     data: DataSet
     input_hw: tuple[int, int]
     backbone: Callable[[Net], None]
-    sources: tuple[Source, ...]
+    head: Head
     schedule: Schedule
-    head_batchnorm: bool = False
     max_expand_ratio: float = 4.0
     name: str = ""
+    deploy_batch: int = 1
 
     def nets(self) -> dict[str, Any]:
         """NetParameters to train, to test and to deploy, under these words."""
-        return {"train": self._train().to_proto(), "test": self._test().to_proto(), "deploy": self._deploy().to_proto()}
+        return {key: make().to_proto() for key, make in self._makers().items()}
+
+    def net(self, key: str) -> Any:
+        """The NetParameter to "train", to "test" or to "deploy"."""
+        return self._makers()[key]().to_proto()
+
+    def _makers(self) -> dict[str, Callable[[], Net]]:
+        return {"train": self._train, "test": self._test, "deploy": self._deploy}
 
     def _train(self) -> Net:
-        """From the training LMDB to `mbox_loss`."""
+        """From the training LMDB to the losses."""
         net = Net(f"{self.name}_train")
-        inputs.train_input(net, self.data, self.input_hw, self.schedule.batch_size, self.max_expand_ratio)
+        inputs.train_input(net, self.data, self.input_hw, self.schedule.device_batch_size, self.max_expand_ratio)
         self._body(net)
-        multibox.loss(net, self.data)
+        self.head.loss(net, self.data)
         return net
 
     def _test(self) -> Net:
@@ -56,18 +82,18 @@ class Detector:
         batch_size = fit_test_batch(self.schedule.test_batch_size, self.data.num_test_images)
         inputs.test_input(net, self.data, self.input_hw, batch_size)
         self._body(net)
-        multibox.detections(net, self.data)
-        multibox.evaluation(net, self.data)
+        self.head.detect(net, self.data)
+        evaluation(net, self.data)
         return net
 
     def _deploy(self) -> Net:
-        """From one image to `detection_out`."""
+        """From images to `detection_out`."""
         net = Net(f"{self.name}_deploy")
-        inputs.image_input(net, self.input_hw)
+        inputs.image_input(net, self.input_hw, self.deploy_batch)
         self._body(net)
-        multibox.detections(net, self.data)
+        self.head.detect(net, self.data)
         return net
 
     def _body(self, net: Net) -> None:
         self.backbone(net)
-        multibox.multibox(net, self.sources, self.data.num_classes, use_batchnorm=self.head_batchnorm)
+        self.head.predict(net, self.data.num_classes)

@@ -68,9 +68,9 @@ def test_input(net: Net, data: DataSet, size_hw: tuple[int, int], batch_size: in
     )
 
 
-def image_input(net: Net, size_hw: tuple[int, int]) -> None:
-    """Add `data`, [1, 3, H, W], to be fed from outside."""
-    net.data = L.Input(shape={"dim": [1, 3, *size_hw]})
+def image_input(net: Net, size_hw: tuple[int, int], batch_size: int = 1) -> None:
+    """Add `data`, [N, 3, H, W], to be fed from outside."""
+    net.data = L.Input(shape={"dim": [batch_size, 3, *size_hw]})
 
 
 def _transform(data: DataSet, size_hw: tuple[int, int], interpolations: list[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netgen.datasets import COCO, DATASETS, VOC0712, data_set
+from netgen.datasets import COCO, DATASETS, VOC07, VOC0712, VOC0712PLUS, data_set
 from prototxt.errors import UserError, UserErrors
 
 MAP = """item {{ name: "{background}" label: 0 display_name: "background" }}
@@ -28,11 +28,12 @@ def name_size(tmp_path):
 
 
 def test_published_data_sets():
-    assert list(DATASETS) == ["coco", "voc0712"]
-    for data in (VOC0712, COCO):
+    assert list(DATASETS) == ["coco", "voc07", "voc0712", "voc0712++"]
+    for data in (VOC07, VOC0712, VOC0712PLUS, COCO):
         assert DATASETS[data.name] is data
         assert len(set(data.classes)) == len(data.classes) == data.num_classes - 1
     assert (VOC0712.num_classes, VOC0712.num_test_images) == (21, 4952)
+    assert (VOC07.num_test_images, VOC0712PLUS.num_test_images) == (4952, 10991)
     assert (VOC0712.classes[0], VOC0712.classes[14], VOC0712.classes[19]) == ("aeroplane", "person", "tvmonitor")
     assert (COCO.num_classes, COCO.num_test_images) == (81, 5000)
     assert (COCO.classes[0], COCO.classes[9], COCO.classes[79]) == ("person", "traffic light", "toothbrush")
@@ -80,8 +81,15 @@ def test_labels_may_have_gaps(labelmap):
 def test_what_is_missing_of_an_own_data_set():
     with pytest.raises(UserError) as error:
         data_set(None, None, {"train_lmdb": "a"})
-    assert "missing: --test-lmdb --labelmap --name-size" in str(error.value)
-    assert "--dataset (coco, voc0712)" in str(error.value)
+    assert "missing: --labelmap --test-lmdb --num-test-images (or --name-size)" in str(error.value)
+    assert "--dataset (coco, voc07, voc0712, voc0712++)" in str(error.value)
+
+
+def test_a_deploy_net_needs_only_the_classes(labelmap):
+    data = data_set(None, None, {"labelmap": labelmap}, ["deploy"])
+    assert (data.num_classes, data.num_test_images, data.name_size) == (3, 0, "")
+    with pytest.raises(UserError, match="missing: --test-lmdb --num-test-images"):
+        data_set(None, None, {"labelmap": labelmap}, ["deploy", "test"])
 
 
 @pytest.mark.parametrize("missing", ["labelmap", "name_size"])
