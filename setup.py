@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 TRAIN = ["torch>=2.2", "opencv-python-headless>=4.8", "lmdb>=1.4", "h5py>=3.8", "matplotlib>=3.7"]
 ONNX = ["onnx>=1.16", "onnxruntime>=1.18", "h5py>=3.8"]
+DRAW = ["resvg-py>=0.5", "matplotlib>=3.7"]
 TEST = ["pytest>=8", "hypothesis>=6.100", "grpcio-tools>=1.60", "segno>=1.6", "ruff>=0.16"]
 
 setup(
@@ -23,6 +24,6 @@ setup(
     ),
     package_data={"prototxt": ["caffe.proto"]},
     install_requires=["numpy>=1.24", "protobuf>=4.25", "typer>=0.15", "rich>=13"],
-    extras_require={"train": TRAIN, "onnx": ONNX, "all": [*TRAIN, *ONNX], "test": TEST},
+    extras_require={"train": TRAIN, "onnx": ONNX, "draw": DRAW, "all": [*TRAIN, *ONNX, *DRAW], "test": TEST},
     entry_points={"console_scripts": ["netgen = netgen.commands.main:main"]},
 )

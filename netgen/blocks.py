@@ -35,16 +35,22 @@ def conv(
     )
 
 
-def bn_relu(bottom: Top, *, in_place: bool) -> Top:
-    """BatchNorm, Scale with bias, ReLU.
+def norm(bottom: Top, *, in_place: bool, eps: float | None = None) -> Top:
+    """BatchNorm, Scale with bias.
 
     Args:
-        in_place: normalise `bottom` itself; otherwise only Scale and ReLU work in place, on BatchNorm's top,
-            and `bottom` stays readable as it was.
+        in_place: normalise `bottom` itself; otherwise only Scale works in place, on BatchNorm's top, and `bottom`
+            stays readable as it was.
+        eps: added to the variance; None leaves it to Caffe, which takes 1e-5.
     """
-    norm = L.BatchNorm(bottom, in_place=in_place, param=STATISTICS)
-    scale = L.Scale(norm, in_place=True, bias_term=True, filler={"value": 1}, bias_filler={"value": 0})
-    return L.ReLU(scale, in_place=True)
+    given = {} if eps is None else {"eps": eps}
+    normalised = L.BatchNorm(bottom, in_place=in_place, param=STATISTICS, **given)
+    return L.Scale(normalised, in_place=True, bias_term=True, filler={"value": 1}, bias_filler={"value": 0})
+
+
+def bn_relu(bottom: Top, *, in_place: bool, eps: float | None = None) -> Top:
+    """BatchNorm, Scale with bias, ReLU, which works in place; the arguments are those of `norm`."""
+    return L.ReLU(norm(bottom, in_place=in_place, eps=eps), in_place=True)
 
 
 def residual(

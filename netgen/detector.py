@@ -10,6 +10,7 @@ from netgen import inputs
 from netgen.datasets import DataSet
 from netgen.heads.output import evaluation
 from netgen.heads.sources import Source
+from netgen.inputs import SSD_IMAGES, Images
 from netgen.net import Net
 from netgen.schedule import Schedule, fit_test_batch
 
@@ -43,7 +44,7 @@ class Detector:
         backbone: adds layers on `net.data` and names the maps that the head reads.
         head: reads these maps; every head goes with every backbone.
         schedule: how it is trained.
-        max_expand_ratio: how far training images are shrunk.
+        images: how images are prepared.
         name: begins the names of its nets.
         deploy_batch: images that the deploy net takes at once.
     """
@@ -53,7 +54,7 @@ class Detector:
     backbone: Callable[[Net], None]
     head: Head
     schedule: Schedule
-    max_expand_ratio: float = 4.0
+    images: Images = SSD_IMAGES
     name: str = ""
     deploy_batch: int = 1
 
@@ -71,7 +72,7 @@ class Detector:
     def _train(self) -> Net:
         """From the training LMDB to the losses."""
         net = Net(f"{self.name}_train")
-        inputs.train_input(net, self.data, self.input_hw, self.schedule.device_batch_size, self.max_expand_ratio)
+        inputs.train_input(net, self.data, self.images, self.input_hw, self.schedule.device_batch_size)
         self._body(net)
         self.head.loss(net, self.data)
         return net
@@ -80,7 +81,7 @@ class Detector:
         """From the test LMDB to `detection_out` and `detection_eval`."""
         net = Net(f"{self.name}_test")
         batch_size = fit_test_batch(self.schedule.test_batch_size, self.data.num_test_images)
-        inputs.test_input(net, self.data, self.input_hw, batch_size)
+        inputs.test_input(net, self.data, self.images, self.input_hw, batch_size)
         self._body(net)
         self.head.detect(net, self.data)
         evaluation(net, self.data)

@@ -39,13 +39,13 @@ def solver_proto(detector: Detector, paths: JobPaths) -> Any:
     schedule = detector.schedule
     solver = schema.SolverParameter(
         train_net=str(paths.file("train")),
-        type="SGD",
+        type=schedule.type,
         base_lr=schedule.base_lr,
         lr_policy="multistep" if schedule.stepsize is None else "step",
-        gamma=0.1,
+        gamma=schedule.gamma,
         max_iter=schedule.max_iter,
-        momentum=0.9,
-        weight_decay=0.0005,
+        momentum=schedule.momentum,
+        weight_decay=schedule.weight_decay,
         iter_size=schedule.iter_size,
         average_loss=10,
         display=schedule.display,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from netgen.detector import Detector
 from netgen.heads.sources import Source
-from prototxt.errors import UserError, UserErrors
+from prototxt.errors import UserError
 from prototxt.graph import Graph, Layer
 from prototxt.io import net_file
 
@@ -30,13 +30,13 @@ def resized(detector: Detector, input_hw: tuple[int, int]) -> Detector:
     moved = replace(detector, input_hw=input_hw)
     try:
         graph = Graph(net_file(moved.net("deploy")))
-    except (UserError, UserErrors) as error:
-        reason = str(error).partition(": ")[2] or str(error)
+    except UserError as error:
         height, width = detector.input_hw
         raise UserError(
-            f"this net cannot be built for that size: {reason}",
+            f"this net cannot be built for that size: {error.found}",
             where=where,
-            fix=f"take a larger size, or multiples of a map's step; it was made for {height}x{width}",
+            expected=error.expected,
+            fix=error.fix or f"take a larger size; the net was made for {height}x{width}",
         ) from error
     layers = {layer.name: layer for layer in graph.layers}
     kept = tuple(_fitted(source, layers, input_hw) for source in detector.head.sources)

@@ -11,7 +11,7 @@ _INT32_END = 2**31
 
 @dataclass(frozen=True)
 class Schedule:
-    """SGD with momentum and a learning rate that falls to a tenth at each step.
+    """How the weights are updated, by a learning rate that falls at each step.
 
     Attributes:
         base_lr, max_iter: learning rate at the start, iterations in all.
@@ -28,6 +28,10 @@ class Schedule:
         random_seed: of the solver; None draws one for each run.
         solver_mode: "CPU" (one device) or "GPU".
         weights: caffemodel that training starts from; None starts from scratch.
+        type: of the solver, in Caffe's words.
+        gamma: what the learning rate is multiplied by at each step.
+        momentum: 0 for solvers that have none.
+        weight_decay: of the weights whose `decay_mult` is 1.
     """
 
     base_lr: float
@@ -46,6 +50,10 @@ class Schedule:
     random_seed: int | None = None
     solver_mode: str = "GPU"
     weights: str | None = None
+    type: str = "SGD"
+    gamma: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 0.0005
 
     @property
     def num_devices(self) -> int:

@@ -1,239 +1,273 @@
-"""A picture of a net: one SVG file that any browser shows, drawn without other programs."""
+"""A picture of a net that a person can read: SVG, which any browser shows, or PNG."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from xml.sax.saxutils import escape, quoteattr
+from typing import Literal
 
-from prototxt import schema
+from prototxt import svg
+from prototxt.boxes import Blob, Box, Net, net_of
+from prototxt.cluster import Port, Run, find_runs
 from prototxt.errors import UserError
 from prototxt.files import atomic_write
-from prototxt.graph import Graph, Layer, show
-from prototxt.layout import Layout, Point, Wire, layout
-from prototxt.shapes import SHAPES
+from prototxt.graph import Graph, show
+from prototxt.layout import Layout, Point, Size, Wire, layout
+from prototxt.wording import braced, common, span_of_shapes, title
 
 _MARGIN, _HEADER = 24, 70
-_LINE, _PADDING = 15, 8
-_LETTER, _BOLD_LETTER = 6.5, 7.3  # generous widths of a letter of 11 pixels
+# Around the inside of a cluster; how far the card behind it looks out; width of a place on its lower edge.
+_FRAME, _CARD, _EXIT = 12, 4, 40.0
 
-# The fill of a box by its family: the file of `prototxt/shapes` that has its type.
-_COLOURS = {
-    "data": "#e3e8ef",
-    "conv": "#cfe3fb",
-    "pooling": "#d3f0e0",
-    "activation": "#fdf0c4",
-    "norm": "#e9dcf7",
-    "tensor": "#f1f1ee",
-    "detection": "#fbdccb",
-    "loss": "#f9cfd3",
-}
-_STYLE = """text { font: 11px "DejaVu Sans", Verdana, sans-serif; fill: #1c2733 }
-.title { font-size: 17px; font-weight: bold } .name { font-weight: bold } .more { fill: #5b6876 }
-.box { stroke: #66788a; stroke-width: 1 } .shape { font-size: 10px; fill: #5b6876 }
-.wire { fill: none; stroke: #8a98a6; stroke-width: 1.3 } .arrow { fill: #8a98a6 }"""
+Detail = Literal["blocks", "full"]
+
+
+def draw(graph: Graph, path: str | Path, detail: Detail = "blocks", scale: float = 1.0) -> None:
+    """Draw `graph` into an SVG or PNG file.
+
+    A box is a layer with its parameters; layers that work in place on its top (BatchNorm, Scale, ReLU) and
+    Permute, Flatten and the like that nobody else reads around stand in the same box. A line is a blob, with its
+    shape. That a PriorBox also reads the size of the image is not drawn.
+
+    Args:
+        detail: "blocks" folds repeated structure: one frame for all passes of a loop, with the inside of a pass
+            shown once (see `prototxt.cluster`). "full" has every layer.
+        scale: pixels of a PNG for each pixel of the SVG.
+
+    Raises:
+        UserError: the path does not end in .svg or .png or cannot be written; PNG without its extra.
+    """
+    kind = Path(path).suffix.lower()
+    if kind not in (".svg", ".png"):
+        raise UserError(
+            f'pictures of nets are SVG or PNG files, not "{Path(path).suffix}"',
+            where=str(path),
+            fix="name the file *.svg or *.png",
+        )
+    text = picture(graph, detail)
+    if kind == ".svg":
+        with atomic_write(path, "w") as file:
+            file.write(text)
+        return
+    from prototxt.raster import png
+
+    data = png(text, scale)
+    with atomic_write(path) as file:
+        file.write(data)
+
+
+def picture(graph: Graph, detail: Detail = "blocks") -> str:
+    """The SVG text of a picture of `graph`; `detail` as for `draw`."""
+    net = net_of(graph)
+    panel = _Folded(net, find_runs(net) if detail == "blocks" else []).panel()
+    used = [name for name in svg.COLOURS if any(box.family == name for box in net.boxes)]
+    width = max(panel.size[0] + _CARD, 120 * len(svg.COLOURS)) + 2 * _MARGIN
+    height = panel.size[1] + 2 * _MARGIN + _HEADER
+    body = [
+        svg.text("title", (_MARGIN, _MARGIN + 14), f"{graph.name}, phase {graph.phase}"),
+        *svg.legend(used, (_MARGIN, _MARGIN + 34)),
+        *panel.svg((_MARGIN, _MARGIN + _HEADER)),
+    ]
+    return svg.document((width, height), body)
 
 
 @dataclass
-class _Box:
-    """A layer and those that only finish its work: in-place ones, and a Permute or Flatten that alone reads it."""
+class _Leaf:
+    """A box of layers: one, or those at one place of all passes of a run."""
 
-    layers: list[Layer]
+    boxes: list[Box]
+
+    def __post_init__(self) -> None:
+        about = zip(*(box.about() for box in self.boxes))
+        self.lines = [("name", braced(self.boxes[0].name, self.boxes[-1].name))]
+        self.lines += [(style, common(texts)) for style, texts in zip(("about", "more"), about)]
+        self.size = svg.text_size(self.lines)
+
+    def svg(self, centre: Point) -> list[str]:
+        layers = [layer for box in self.boxes for layer in box.layers]
+        tip = "\n".join(f"{layer.name} ({layer.type}) {', '.join(map(show, layer.top_shapes))}" for layer in layers)
+        shown = svg.box(centre, self.size, self.lines, svg.COLOURS[self.boxes[0].family])
+        return svg.group([layer.name for layer in layers], tip, shown)
+
+
+@dataclass
+class _Edge:
+    """The upper edge of a cluster, or a place on its lower edge: where its inner wires begin and end."""
+
+    lines: list[tuple[str, str]] = field(default_factory=list)
 
     @property
-    def family(self) -> str:
-        return family(self.layers[0].type)
+    def size(self) -> Size:
+        return svg.text_size(self.lines) if self.lines else (_EXIT, 0.0)
 
-    def lines(self) -> list[tuple[str, str]]:
-        """(CSS class, text) of each line of the box."""
-        first, *rest = self.layers
-        about = _ABOUT.get(first.type, lambda layer: "")(first)
-        lines = [("name", first.name), ("about", f"{first.type} {about}".rstrip())]
-        if rest:
-            lines.append(("more", "+ " + ", ".join(layer.type for layer in rest)))
+    def svg(self, centre: Point) -> list[str]:
+        return []
+
+
+@dataclass
+class _Panel:
+    """Parts and the wires between them, laid out."""
+
+    parts: Sequence[_Leaf | _Edge | _Cluster]
+    wires: list[Wire]
+    labels: list[str]
+
+    def __post_init__(self) -> None:
+        self.plan: Layout = layout([part.size for part in self.parts], self.wires)
+        self.written: list[tuple[Point, str]] = []  # where each label begins
+        rows: dict[tuple[int, float | None], int] = {}  # labels written below one place so far
+        for wire, paths, label in zip(self.wires, self.plan.paths, self.labels):
+            if label:
+                row = rows[wire.source, wire.leave] = rows.get((wire.source, wire.leave), 0) + 1
+                x, y = paths[0][0]
+                y += _CARD if isinstance(self.parts[wire.source], _Cluster) else 0
+                self.written.append(((x + 5, y + 11 * row), label))
+
+    @property
+    def size(self) -> Size:
+        width, height = self.plan.size
+        return max([width, *(at[0] + svg.label_width(label) for at, label in self.written)]), height
+
+    def svg(self, corner: Point) -> list[str]:
+        def move(point: Point) -> Point:
+            return corner[0] + point[0], corner[1] + point[1]
+
+        lines: list[str] = []
+        for wire, paths in zip(self.wires, self.plan.paths):
+            for path, target in zip(paths, wire.targets):
+                lines += svg.wire([move(point) for point in path], arrow=not isinstance(self.parts[target], _Edge))
+        lines += [svg.text("shape", move(at), label) for at, label in self.written]
+        for part, centre in zip(self.parts, self.plan.centres):
+            lines += part.svg(move(centre))
         return lines
 
-    def size(self) -> tuple[float, float]:
-        lines = self.lines()
-        widths = [len(text) * (_BOLD_LETTER if style == "name" else _LETTER) for style, text in lines]
-        return max(widths) + 2 * _PADDING, len(lines) * _LINE + _PADDING
 
+class _Cluster:
+    """The passes of a run: a frame with a head, and one pass inside.
 
-def family(layer_type: str) -> str:
-    """The family of a layer type ("conv"): the name of the table's file that it is in."""
-    return SHAPES[layer_type].__module__.rpartition(".")[2]
-
-
-def draw(graph: Graph, path: str | Path) -> None:
-    """Draw `graph` into an SVG file.
-
-    A box is a layer with its parameters; layers that work in place on its top (BatchNorm, Scale, ReLU) and
-    Permute, Flatten and the like that nobody else reads around stand in the same box. A line is a blob, with
-    its shape. That a PriorBox also reads the size of the image is not drawn.
-
-    Raises:
-        UserError: the path does not end in .svg or cannot be written.
+    Attributes:
+        enters: for each entry of the run, where its wires enter the head, in pixels from the centre.
+        leaves: for each exit, where its wires leave the lower edge.
     """
-    if Path(path).suffix.lower() != ".svg":
-        raise UserError(
-            f'pictures of nets are SVG files, not "{Path(path).suffix}"', where=str(path), fix="name the file *.svg"
-        )
-    boxes, wires, labels = _boxes(graph)
-    plan = layout([box.size() for box in boxes], wires)
-    with atomic_write(path, "w") as file:
-        file.write(_svg(graph, boxes, plan, labels))
+
+    def __init__(self, net: Net, run: Run) -> None:
+        self.head = _Edge([("name", line) if i == 0 else ("more", line) for i, line in enumerate(title(net, run))])
+        boxes = [_Leaf([net.boxes[i] for i in run.boxes(place)]) for place in range(run.length)]
+        wires, labels, keys = _inside(net, run)
+        exits = sorted({*run.exits, *run.carried})
+        self.inside = _Panel([self.head, *boxes, *(_Edge() for _ in exits)], wires, labels)
+        inner_width, height = self.inside.size
+        self.size = (inner_width + 2 * _FRAME, height)
+        self.enters: dict[int, float] = {}
+        for key, paths in zip(keys, self.inside.plan.paths):
+            if isinstance(key, int):
+                self.enters[key] = paths[0][0][0] - inner_width / 2
+        ends = self.inside.plan.centres[run.length + 1 :]
+        self.leaves = {port: end[0] - inner_width / 2 for port, end in zip(exits, ends)}
+
+    def svg(self, centre: Point) -> list[str]:
+        width, height = self.size
+        x, y = centre[0] - width / 2, centre[1] - height / 2
+        cards = [svg.rectangle("frame", (x + shift, y + shift), self.size) for shift in (_CARD, 0)]
+        head = [svg.rectangle("head", (x, y), (width, self.head.size[1]))]
+        rows = [
+            svg.text(style, (x + _FRAME, y + svg.LINE * (i + 1)), words)
+            for i, (style, words) in enumerate(self.head.lines)
+        ]
+        inside = self.inside.svg((x + _FRAME, y))
+        return svg.frame(self.head.lines[0][1], [*cards, *inside, *head, *rows])
 
 
-def _boxes(graph: Graph) -> tuple[list[_Box], list[Wire], list[str]]:
-    """The boxes, the wires between them and the label of each wire."""
-    boxes: list[_Box] = []
-    makers: dict[str, int] = {}  # blob: the box that made it last
-    wires: dict[tuple[int, str], Wire] = {}  # (box, blob): its wire
-    lone = _read_once(graph)
-    for i, layer in enumerate(graph.layers):
-        if _finishes(layer, i in lone) and boxes[makers[layer.bottoms[0]]].family != "data":
-            box = makers[layer.bottoms[0]]
-            boxes[box].layers.append(layer)
-        else:
-            box = len(boxes)
-            boxes.append(_Box([layer]))
-            for blob in layer.bottoms[:1] if layer.type == "PriorBox" else dict.fromkeys(layer.bottoms):
-                wires.setdefault((makers[blob], blob), Wire(makers[blob], [])).targets.append(box)
-        makers |= dict.fromkeys(layer.tops, box)
-    return boxes, list(wires.values()), [_label(graph, boxes[box].layers[-1], blob) for box, blob in wires]
+def _inside(net: Net, run: Run) -> tuple[list[Wire], list[str], list[int | Port]]:
+    """Wires of one pass, their labels, and of each the entry or port that it belongs to.
+
+    Part 0 is the head, then come the boxes and, for each exit, its place on the lower edge.
+    """
+    wires, labels, keys = [], [], []
+    exits = sorted({*run.exits, *run.carried})
+    for entry, ports in enumerate(run.entries):
+        wires.append(Wire(0, [place + 1 for place, _ in ports]))
+        labels.append("")
+        keys.append(entry)
+    second = run.start + run.length  # the first pass may read one blob where the others read two
+    for place in range(run.length):
+        for slot, blob in enumerate(net.boxes[second + place].makes):
+            readers = [reader - second + 1 for reader in net.blobs[blob].readers if reader < second + run.length]
+            if (place, slot) in exits:
+                readers.append(run.length + 1 + exits.index((place, slot)))
+            if not readers:
+                continue
+            wires.append(Wire(place + 1, readers))
+            labels.append(_label(net, [net.blobs[net.boxes[i].makes[slot]] for i in run.boxes(place)]))
+            keys.append((place, slot))
+    return wires, labels, keys
 
 
-def _label(graph: Graph, maker: Layer, blob: str) -> str:
-    shape = show(graph.shapes[blob])
-    return f"{blob} {shape}" if len(maker.tops) > 1 else shape
+def _label(net: Net, blobs: Sequence[Blob]) -> str:
+    shapes = span_of_shapes([blob.shape for blob in blobs])
+    several = len(net.boxes[blobs[0].maker].makes) > 1
+    return f"{braced(blobs[0].name, blobs[-1].name)} {shapes}" if several else shapes
 
 
-def _read_once(graph: Graph) -> set[int]:
-    """Layers that alone read the values of their one bottom."""
-    versions: dict[str, tuple[str, int]] = {}
-    readers: dict[tuple[str, int], list[int]] = {}
-    for i, layer in enumerate(graph.layers):
-        for blob in layer.bottoms:
-            readers.setdefault(versions[blob], []).append(i)
-        versions |= {blob: (blob, i) for blob in layer.tops}
-    return {found[0] for found in readers.values() if len(found) == 1}
+class _Folded:
+    """A net with its runs folded: which part of the picture stands for a box, and how wires meet it."""
 
+    def __init__(self, net: Net, runs: Sequence[Run]) -> None:
+        self.net = net
+        self.parts: list[_Leaf | _Cluster] = []
+        self.runs: dict[int, Run] = {}  # part: the run that it stands for
+        self.part_of: list[int] = []  # box: its part
+        starts = {run.start: run for run in runs}
+        while len(self.part_of) < len(net.boxes):
+            at = len(self.part_of)
+            run = starts.get(at)
+            if run:
+                self.runs[len(self.parts)] = run
+            self.part_of += [len(self.parts)] * (run.stop - at if run else 1)
+            self.parts.append(_Cluster(net, run) if run else _Leaf([net.boxes[at]]))
 
-def _finishes(layer: Layer, alone: bool) -> bool:
-    if len(layer.bottoms) != 1 or len(layer.tops) != 1:
-        return False
-    small = family(layer.type) in ("activation", "norm") or layer.type in ("Permute", "Flatten", "Reshape")
-    return layer.tops == layer.bottoms or (alone and small)
+    def panel(self) -> _Panel:
+        """The whole picture."""
+        wires: dict[tuple[int, Port], Wire] = {}
+        labels: list[str] = []
+        for number, blob in enumerate(self.net.blobs):
+            source = self.part_of[blob.maker]
+            readers = [reader for reader in blob.readers if self.part_of[reader] != source]
+            if not readers:
+                continue
+            port = self._port(blob.maker, self.net.boxes[blob.maker].makes.index(number))
+            if (source, port) not in wires:
+                wires[source, port] = Wire(source, [], self._leave(source, port))
+                labels.append(self._label(source, port, blob))
+            wire = wires[source, port]
+            for reader in readers:
+                end = self.part_of[reader], self._enter(reader, self.net.boxes[reader].reads.index(number))
+                if end not in zip(wire.targets, wire.enter):
+                    wire.targets.append(end[0])
+                    wire.enter.append(end[1])
+        return _Panel(self.parts, list(wires.values()), labels)
 
+    def _port(self, box: int, slot: int) -> Port:
+        run = self.runs.get(self.part_of[box])
+        return ((box - run.start) % run.length if run else 0, slot)
 
-def _hw(pair: Sequence[int]) -> str:
-    return f"{pair[0]}×{pair[1]}"
+    def _leave(self, part: int, port: Port) -> float | None:
+        return self.parts[part].leaves[port] if part in self.runs else None
 
+    def _enter(self, box: int, slot: int) -> float | None:
+        part = self.part_of[box]
+        if part not in self.runs:
+            return None
+        port = self._port(box, slot)
+        entry = next(n for n, ports in enumerate(self.runs[part].entries) if port in ports)
+        return self.parts[part].enters[entry]
 
-def _window(layer: Layer) -> str:
-    """Kernel and stride of a convolution or pooling: `3×3 /2`."""
-    kernel_hw, (down, right) = layer.p.kernel_hw, layer.p.stride_hw
-    text = _hw(kernel_hw) if kernel_hw else "global"
-    if (down, right) == (1, 1):
-        return text
-    return f"{text} /{down}" if down == right else f"{text} /{down}×{right}"
-
-
-def _about_conv(layer: Layer) -> str:
-    dilation = f" dilation {_hw(layer.p.dilation_hw)}" if max(layer.p.dilation_hw) > 1 else ""
-    group = f" group {layer.p.group}" if layer.p.group > 1 else ""
-    return f"{_window(layer)}{dilation}{group} → {layer.p.num_output}"
-
-
-def _about_detections(layer: Layer) -> str:
-    return f"{layer.p.num_classes} classes, NMS {layer.p.nms_param.nms_threshold:g}, top {layer.p.keep_top_k}"
-
-
-# What a box says of its layer beside the type.
-_ABOUT: dict[str, Callable[[Layer], str]] = {
-    "Concat": lambda layer: f"of {len(layer.bottoms)}",
-    "Convolution": _about_conv,
-    "Deconvolution": _about_conv,
-    "DetectionOutput": _about_detections,
-    "Eltwise": lambda layer: schema.EltwiseParameter.EltwiseOp.Name(layer.p.operation),
-    "InnerProduct": lambda layer: f"→ {layer.p.num_output}",
-    "Pooling": lambda layer: f"{layer.p.method} {_window(layer)}",
-    "PriorBox": lambda layer: f"{layer.p.per_cell} a cell",
-}
-
-
-def _svg(graph: Graph, boxes: list[_Box], plan: Layout, labels: list[str]) -> str:
-    width = max(plan.size[0], 120 * len(_COLOURS)) + 2 * _MARGIN
-    height = plan.size[1] + 2 * _MARGIN + _HEADER
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}">',
-        f"<style>{_STYLE}</style>",
-        '<rect width="100%" height="100%" fill="white"/>',
-        f'<text class="title" x="{_MARGIN}" y="{_MARGIN + 14}">{escape(graph.name)}, phase {graph.phase}</text>',
-        *_legend(boxes),
-        f'<g transform="translate({_MARGIN} {_MARGIN + _HEADER})">',
-    ]
-    below: dict[Point, int] = {}  # labels written below each box so far
-    for paths, label in zip(plan.paths, labels):
-        start = paths[0][0]
-        below[start] = below.get(start, 0) + 1
-        parts += _wire(paths, label, below[start])
-    for box, centre in zip(boxes, plan.centres):
-        parts += _box(box, centre)
-    return "\n".join([*parts, "</g>", "</svg>", ""])
-
-
-def _legend(boxes: list[_Box]) -> list[str]:
-    used = [name for name in _COLOURS if any(box.family == name for box in boxes)]
-    y, parts = _MARGIN + 34, []
-    for i, name in enumerate(used):
-        x = _MARGIN + 110 * i
-        parts.append(f'<rect class="box" x="{x}" y="{y}" width="14" height="14" rx="3" fill="{_COLOURS[name]}"/>')
-        parts.append(f'<text x="{x + 20}" y="{y + 11}">{name}</text>')
-    return parts
-
-
-def _box(box: _Box, centre: Point) -> list[str]:
-    (width, height), lines = box.size(), box.lines()
-    left, top = centre[0] - width / 2, centre[1] - height / 2
-    tip = "\n".join(f"{layer.name} ({layer.type}) {', '.join(map(show, layer.top_shapes))}" for layer in box.layers)
-    parts = [
-        f"<g data-layers={quoteattr(' '.join(layer.name for layer in box.layers))}><title>{escape(tip)}</title>",
-        f'<rect class="box" x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" rx="5" '
-        f'fill="{_COLOURS[box.family]}"/>',
-    ]
-    for i, (style, text) in enumerate(lines):
-        y = top + _LINE * (i + 1)
-        parts.append(
-            f'<text class="{style}" x="{centre[0]:.1f}" y="{y:.1f}" text-anchor="middle">{escape(text)}</text>'
-        )
-    return [*parts, "</g>"]
-
-
-def _wire(paths: list[list[Point]], label: str, label_line: int) -> list[str]:
-    parts = []
-    for points in paths:
-        x, y = points[-1]
-        parts.append(f'<path class="wire" d="{_curve(points)}"/>')
-        parts.append(f'<path class="arrow" d="M{x:.1f} {y:.1f}l-3.5 -7h7z"/>')
-    x, y = paths[0][0]
-    parts.append(f'<text class="shape" x="{x + 5:.1f}" y="{y + 11 * label_line:.1f}">{escape(label)}</text>')
-    return parts
-
-
-def _curve(points: list[Point]) -> str:
-    """Straight past each row, an S between rows."""
-    (x, y), *rest = points
-    steps = [f"M{x:.1f} {y:.1f}"]
-    for i, (to_x, to_y) in enumerate(rest):
-        middle = (y + to_y) / 2
-        curved = i % 2 == 0 and abs(to_x - x) > 0.1
-        steps.append(
-            f"C{x:.1f} {middle:.1f} {to_x:.1f} {middle:.1f} {to_x:.1f} {to_y:.1f}"
-            if curved
-            else f"L{to_x:.1f} {to_y:.1f}"
-        )
-        x, y = to_x, to_y
-    return "".join(steps)
+    def _label(self, part: int, port: Port, blob: Blob) -> str:
+        """Of a cluster, whose inside has the shapes: how many blobs, or which one when it has no other way out."""
+        run = self.runs.get(part)
+        if run is None:
+            return _label(self.net, [blob])
+        if port in run.loose:
+            return f"{run.count} blobs"
+        return "" if port in run.carried else blob.name

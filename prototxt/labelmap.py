@@ -66,10 +66,15 @@ def display_names(path: str | Path) -> dict[int, str]:
     return {label: item.display_name or item.name for label, item in read_labelmap(path).items()}
 
 
-def labelmap_text(labels: Mapping[str, int]) -> str:
-    """The label map of `labels` (class -> label) as text, the background at 0 before them."""
+def labelmap_text(labels: Mapping[str, int], display: Mapping[str, str] | None = None) -> str:
+    """The label map of `labels` (class -> label) as text, the background at 0 before them.
+
+    Args:
+        display: class -> the name to show people, where it is another.
+    """
+    display = display or {}
     message = LabelMap()
     message.item.add(name=BACKGROUND[0], label=0, display_name=BACKGROUND[1])
     for name, label in labels.items():
-        message.item.add(name=name, label=label, display_name=name)
+        message.item.add(name=name, label=label, display_name=display.get(name, name))
     return text_format.MessageToString(message, as_utf8=True)

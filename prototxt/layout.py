@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 Size = tuple[float, float]  # width, height
 Point = tuple[float, float]  # x, y
+Key = TypeVar("Key", int, tuple[int, int])  # a wire, or a wire and one of its targets
 
-_GAP_X, _GAP_Y = 24.0, 36.0
+_GAP_X, _GAP_Y = 24.0, 32.0
 _SLOPE = 18.0  # a line that travels far sideways between two rows gets a pixel of height for each of these
 _WIRE_GAP = 12.0
 _SWEEPS, _STRAIGHTENINGS = 12, 6
@@ -22,21 +24,37 @@ _SPINE, _WIRE, _OTHER = 400.0, 20.0, 1.0
 
 @dataclass
 class Wire:
-    """One source and everything that reads it, as indices of boxes."""
+    """One source and everything that reads it, as indices of boxes.
+
+    Attributes:
+        leave: where it leaves the lower edge of its source, in pixels from the centre; None leaves it to the layout.
+        enter: the same for the upper edge of each target; empty when all are left to the layout.
+    """
 
     source: int
     targets: list[int]
+    leave: float | None = None
+    enter: list[float | None] = field(default_factory=list)
 
 
 @dataclass
 class _Item:
-    """A box, or the place where a wire passes a row."""
+    """A box, or the place where a wire passes a row; `above` and `below` are what it is joined to, and where."""
 
     width: float
     weight: float
     x: float = 0.0
-    above: list[int] = field(default_factory=list)
-    below: list[int] = field(default_factory=list)
+    above: list[_Join] = field(default_factory=list)
+    below: list[_Join] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Join:
+    """A line to another item: `near` and `far` are where it meets this one and that one, from their centres."""
+
+    to: int
+    near: float
+    far: float
 
 
 @dataclass
@@ -54,66 +72,76 @@ class Layout:
 
 def layout(sizes: Sequence[Size], wires: Sequence[Wire]) -> Layout:
     """Place boxes of the given sizes. Every wire must lead to boxes with higher indices."""
-    depth, slack = _ranks(len(sizes), wires)
-    items = [_Item(width, _OTHER if slack[i] else _SPINE) for i, (width, _) in enumerate(sizes)]
+    depth = _ranks(len(sizes), wires)
+    spine = _longest_path(depth, wires)
+    items = [_Item(width, _SPINE if i in spine else _OTHER) for i, (width, _) in enumerate(sizes)]
     rows: list[list[int]] = [[] for _ in range(max(depth, default=0) + 1)]
     for i, rank in enumerate(depth):
         rows[rank].append(i)
     passes = [_lay_wire(wire, depth, items, rows) for wire in wires]
     _arrange(rows, items)
     _straighten(rows, items, passes)
-    _shift_to_origin(items)
+    _shift_to_origin(items, mirror=all(wire.leave is None and not any(wire.enter) for wire in wires))
     tops, height = _row_tops(rows, sizes, items)
     centres = [(items[i].x, tops[depth[i]] + size[1] / 2) for i, size in enumerate(sizes)]
     bottoms = [top + max((sizes[i][1] for i in row if i < len(sizes)), default=0.0) for top, row in zip(tops, rows)]
-    ports = _ports(wires, passes, items, sizes)
+    leaves, enters = _leaves(wires, passes, items, sizes), _enters(wires, passes, items, sizes)
     paths = []
     for w, (wire, places) in enumerate(zip(wires, passes)):
-        start = (centres[wire.source][0], centres[wire.source][1] + sizes[wire.source][1] / 2)
+        start = (leaves[w], centres[wire.source][1] + sizes[wire.source][1] / 2)
         paths.append([])
-        for target in wire.targets:
+        for at, target in enumerate(wire.targets):
             points = [start]
             for rank in range(depth[wire.source] + 1, depth[target]):
                 x = items[places[rank]].x
                 points += [(x, tops[rank]), (x, bottoms[rank])]
-            paths[-1].append([*points, (ports[w, target], tops[depth[target]])])
+            paths[-1].append([*points, (enters[w, at], tops[depth[target]])])
     width = max((item.x + item.width / 2 for item in items), default=0.0)
     return Layout(centres, paths, (width, height))
 
 
-def _ranks(count: int, wires: Sequence[Wire]) -> tuple[list[int], list[int]]:
-    """The row of each box (as low as its readers allow) and its slack (0 on a longest path)."""
-    earliest, below = [0] * count, [0] * count
-    in_order = sorted(wires, key=lambda wire: wire.source)
-    for wire in in_order:
-        for target in wire.targets:
-            earliest[target] = max(earliest[target], earliest[wire.source] + 1)
-    for wire in reversed(in_order):
+def _ranks(count: int, wires: Sequence[Wire]) -> list[int]:
+    """The row of each box: as low as its readers allow."""
+    below = [0] * count
+    for wire in sorted(wires, key=lambda wire: -wire.source):
         for target in wire.targets:
             below[wire.source] = max(below[wire.source], below[target] + 1)
     last = max(below, default=0)
-    depth = [last - rows for rows in below]
-    return depth, [late - early for late, early in zip(depth, earliest)]
+    return [last - rows for rows in below]
+
+
+def _longest_path(depth: Sequence[int], wires: Sequence[Wire]) -> set[int]:
+    """One path from the top row to the bottom row; where it could go several ways, it takes a middle one."""
+    after: dict[int, list[int]] = {}
+    for wire in wires:
+        after.setdefault(wire.source, []).extend(t for t in wire.targets if depth[t] == depth[wire.source] + 1)
+    path = [depth.index(0)] if depth else []
+    while path and after.get(path[-1]):
+        ways = sorted(set(after[path[-1]]))
+        path.append(ways[len(ways) // 2])
+    return set(path)
 
 
 def _lay_wire(wire: Wire, depth: Sequence[int], items: list[_Item], rows: list[list[int]]) -> dict[int, int]:
     """Add an item for each row that a wire passes, link neighbours, and return the items by row."""
     places: dict[int, int] = {}
-    previous = wire.source
+    previous, leave = wire.source, wire.leave or 0.0
     for rank in range(depth[wire.source] + 1, max((depth[t] for t in wire.targets), default=0)):
         places[rank] = len(items)
         rows[rank].append(len(items))
         items.append(_Item(0.0, _WIRE))
-        _link(items, previous, places[rank])
+        _link(items, previous, places[rank], 0.0 if len(places) > 1 else leave, 0.0)
         previous = places[rank]
-    for target in wire.targets:
-        _link(items, places.get(depth[target] - 1, wire.source), target)
+    for at, target in enumerate(wire.targets):
+        upper = places.get(depth[target] - 1, wire.source)
+        enter = wire.enter[at] if wire.enter else None
+        _link(items, upper, target, leave if upper == wire.source else 0.0, enter or 0.0)
     return places
 
 
-def _link(items: list[_Item], upper: int, lower: int) -> None:
-    items[upper].below.append(lower)
-    items[lower].above.append(upper)
+def _link(items: list[_Item], upper: int, lower: int, leave: float, enter: float) -> None:
+    items[upper].below.append(_Join(lower, leave, enter))
+    items[lower].above.append(_Join(upper, enter, leave))
 
 
 def _arrange(rows: list[list[int]], items: list[_Item]) -> None:
@@ -148,11 +176,11 @@ def _straighten(rows: list[list[int]], items: list[_Item], passes: Sequence[dict
             _place(row, items, [columns.get(i, wish) for i, wish in zip(row, wishes)])
 
 
-def _shift_to_origin(items: list[_Item]) -> None:
-    """Make the least x 0. The longest path, which is at x = 0 so far, comes to the left half."""
+def _shift_to_origin(items: list[_Item], *, mirror: bool) -> None:
+    """Make the least x 0. Where it may be mirrored, the longest path, at x = 0 so far, comes to the left half."""
     left = min((item.x - item.width / 2 for item in items), default=0.0)
     right = max((item.x + item.width / 2 for item in items), default=0.0)
-    mirrored = -left > right
+    mirrored = mirror and -left > right
     for item in items:
         item.x = right - item.x if mirrored else item.x - left
 
@@ -161,19 +189,17 @@ def _wish(items: list[_Item], i: int, side: str) -> float:
     """Where item `i` would like to be, given the row on one side. The longest path stays at 0."""
     if items[i].weight == _SPINE:
         return 0.0
-    neighbours = getattr(items[i], side)
-    return sum(items[n].x for n in neighbours) / len(neighbours) if neighbours else items[i].x
+    joins = getattr(items[i], side)
+    return sum(items[j.to].x + j.far - j.near for j in joins) / len(joins) if joins else items[i].x
 
 
 def _crossings(rows: list[list[int]], items: list[_Item]) -> int:
     count = 0
     for row, lower in zip(rows, rows[1:]):
         place = {i: at for at, i in enumerate(lower)}
-        ends = [sorted(place[b] for b in items[i].below) for i in row]
-        seen: list[int] = []
-        for targets in ends:
-            count += sum(other > target for target in targets for other in seen)
-            seen += targets
+        lines = sorted(((at, j.near), (place[j.to], j.far)) for at, i in enumerate(row) for j in items[i].below)
+        for n, (start, end) in enumerate(lines):
+            count += sum(first < start and other > end for first, other in lines[:n])
     return count
 
 
@@ -203,24 +229,46 @@ def _row_tops(rows: list[list[int]], sizes: Sequence[Size], items: list[_Item]) 
     tops, y, gap = [], 0.0, 0.0
     for row in rows:
         tops.append(y)
-        farthest = max((abs(items[i].x - items[b].x) for i in row for b in items[i].below), default=0.0)
+        farthest = max(
+            (abs(items[i].x + j.near - items[j.to].x - j.far) for i in row for j in items[i].below), default=0.0
+        )
         gap = _GAP_Y + max(0.0, farthest - 100) / _SLOPE
         y += max((sizes[i][1] for i in row if i < len(sizes)), default=0.0) + gap
     return tops, y - gap
 
 
-def _ports(
+def _leaves(
+    wires: Sequence[Wire], passes: Sequence[dict[int, int]], items: list[_Item], sizes: Sequence[Size]
+) -> dict[int, float]:
+    """Where each wire leaves its source: side by side along the lower edge, in the order they go to."""
+    starting: dict[tuple[int, float | None], list[tuple[float, int]]] = {}
+    for w, (wire, places) in enumerate(zip(wires, passes)):
+        near = [j.to for j in items[wire.source].below if j.to in wire.targets or j.to in places.values()]
+        goal = sum(items[i].x for i in near) / len(near)
+        starting.setdefault((wire.source, wire.leave), []).append((goal, w))
+    return _spread(starting, items, sizes)
+
+
+def _enters(
     wires: Sequence[Wire], passes: Sequence[dict[int, int]], items: list[_Item], sizes: Sequence[Size]
 ) -> dict[tuple[int, int], float]:
     """Where each wire enters its targets: side by side along the upper edge, in the order they come from."""
-    arriving: dict[int, list[tuple[float, int]]] = {}
+    arriving: dict[tuple[int, float | None], list[tuple[float, tuple[int, int]]]] = {}
     for w, (wire, places) in enumerate(zip(wires, passes)):
-        for target in wire.targets:
-            near = [i for i in items[target].above if i == wire.source or i in places.values()]
-            arriving.setdefault(target, []).append((items[near[0]].x, w))
-    ports = {}
-    for target, entries in arriving.items():
-        step = min(16.0, sizes[target][0] / (len(entries) + 1))
-        for k, (_, w) in enumerate(sorted(entries)):
-            ports[w, target] = items[target].x + step * (k - (len(entries) - 1) / 2)
-    return ports
+        for at, target in enumerate(wire.targets):
+            near = [j.to for j in items[target].above if j.to == wire.source or j.to in places.values()]
+            offset = wire.enter[at] if wire.enter else None
+            arriving.setdefault((target, offset), []).append((items[near[0]].x, (w, at)))
+    return _spread(arriving, items, sizes)
+
+
+def _spread(
+    groups: dict[tuple[int, float | None], list[tuple[float, Key]]], items: list[_Item], sizes: Sequence[Size]
+) -> dict[Key, float]:
+    """The x of wires that meet a box at one place, or anywhere on its edge."""
+    result = {}
+    for (box, offset), entries in groups.items():
+        step = min(16.0, sizes[box][0] / (len(entries) + 1)) if offset is None else 6.0
+        for k, (_, key) in enumerate(sorted(entries)):
+            result[key] = items[box].x + (offset or 0.0) + step * (k - (len(entries) - 1) / 2)
+    return result

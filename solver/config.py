@@ -14,8 +14,9 @@ from prototxt.phase import NetState
 from prototxt.schema import Phase
 from prototxt.text import Parsed
 from solver.policies import NEEDS, POLICIES
+from solver.rules import RULES
 from solver.score import AP_VERSIONS
-from solver.updates import REGULARIZERS, UPDATES
+from solver.updates import REGULARIZERS
 
 TRAIN_NETS = ("net", "net_param", "train_net", "train_net_param")
 EVAL_TYPES = ("classification", "detection")
@@ -145,7 +146,7 @@ def _check_rules(config: SolverConfig) -> Check:
     p = config.p
     chosen = [
         ("lr_policy", POLICIES),
-        ("type", UPDATES),
+        ("type", RULES),
         ("regularization_type", REGULARIZERS),
         ("eval_type", EVAL_TYPES),
         ("ap_version", AP_VERSIONS),
@@ -157,18 +158,17 @@ def _check_rules(config: SolverConfig) -> Check:
         expected = "one of " + ", ".join(sorted(known))
         if not value:
             yield config.error(field, f"it gives no {field}", expected=expected)
-        elif field == "type" and value in _SOLVERS:
-            yield config.error(
-                field,
-                f'the solver type "{value}" of Caffe is not covered yet',
-                expected=expected,
-                fix='use type: "SGD"',
-            )
         else:
             yield config.error(field, f'{field} "{value}" is unknown{nearest(value, known)}', expected=expected)
 
 
-_SOLVERS = ("Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
+def _check_momentum(config: SolverConfig) -> Check:
+    """What Caffe's adaptive solvers refuse."""
+    p = config.p
+    if p.type in RULES and not RULES[p.type].takes_momentum and p.momentum:
+        yield config.error("momentum", f"{p.type} has no momentum, yet it is {p.momentum:g}", fix="take it out")
+    if p.type == "RMSProp" and not 0 <= p.rms_decay < 1:
+        yield config.error("rms_decay", f"rms_decay is {p.rms_decay:g}", expected="at least 0, below 1")
 
 
 def _check_policy(config: SolverConfig) -> Check:
@@ -226,4 +226,4 @@ def _check_covered(config: SolverConfig) -> Check:
         )
 
 
-_CHECKS = (_check_rules, _check_policy, _check_numbers, _check_nets, _check_covered)
+_CHECKS = (_check_rules, _check_momentum, _check_policy, _check_numbers, _check_nets, _check_covered)

@@ -33,7 +33,8 @@ class State:
     Attributes:
         progress: where the run stands.
         learned_net: path of the caffemodel, as the run that wrote it saw it.
-        history: one float32 array a learned blob of the net, BatchNorm's included, in Caffe's order.
+        history: one float32 array a learned blob of the net, BatchNorm's included, in Caffe's order; Adam and
+            AdaDelta keep a second array of each blob behind them all.
     """
 
     progress: Progress
@@ -84,15 +85,16 @@ def find_net(path: str | Path, state: State) -> Path:
     )
 
 
-def check_history(path: str | Path, state: State, blobs: Sequence[Any]) -> None:
-    """Raise UserError unless the history fits `blobs` (`CaffeNet.blobs()`), one array for each."""
-    if len(state.history) != len(blobs):
+def check_history(path: str | Path, state: State, blobs: Sequence[Any], each: int) -> None:
+    """Raise UserError unless the history fits `blobs` (`CaffeNet.blobs()`), `each` arrays for each of them."""
+    if len(state.history) != each * len(blobs):
         raise UserError(
-            f"it holds the history of {len(state.history)} blobs, the net learns {len(blobs)}",
+            f"it holds {len(state.history)} histories",
             where=str(path),
+            expected=f"{each} for each of the net's {len(blobs)} blobs",
             fix="resume with the solver and the net that wrote this snapshot",
         )
-    for array, blob in zip(state.history, blobs):
+    for array, blob in zip(state.history, [*blobs] * each):
         if array.shape != tuple(blob.tensor.shape):
             raise UserError(
                 f'the history of blob {blob.index} of layer "{blob.layer}" is {show(array.shape)}',

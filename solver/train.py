@@ -21,6 +21,7 @@ from solver.evaluate import TestNet, report, run_test
 from solver.feed import Feed, tensors
 from solver.log import RunLog, Screen
 from solver.policies import POLICIES, Progress
+from solver.rules import RULES
 from solver.stop import StopSignal
 from solver.updates import Updater
 
@@ -70,7 +71,7 @@ class Trainer:
         self.rate = POLICIES[self.p.lr_policy](self.p, self.progress, self.loss)
         if debug:
             debug.blobs(self.net)
-        self.updater.step(self.rate)
+        self.updater.step(self.rate, self.progress.iteration)
         self.progress.iteration += 1
         return loss
 
@@ -104,7 +105,7 @@ class Trainer:
         Raises:
             UserError: the history does not fit the net.
         """
-        snapshot.check_history(path, state, self.net.blobs())
+        snapshot.check_history(path, state, self.net.blobs(), RULES[self.p.type].histories)
         for tensor, array in zip(self.updater.history, state.history):
             tensor.copy_(torch.tensor(array))
         self.progress = state.progress

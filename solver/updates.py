@@ -1,8 +1,6 @@
 """How gradients become updates: clipping, weight decay and Caffe's solver rules.
 
-An update rule takes gradients, rates and histories, one of each a blob, and gives what is subtracted from
-the blobs: `rule(gradients, rates, history, p) -> updates`. It may overwrite the gradients. Everything goes
-through PyTorch's multi-tensor kernels, because a detector has hundreds of small blobs.
+Everything goes through PyTorch's multi-tensor kernels, because a detector has hundreds of small blobs.
 """
 
 from __future__ import annotations
@@ -13,20 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prototxt.registry import Registry
-
-Tensors = list[Tensor]
-Rule = Callable[[Tensors, list[float], Tensors, Any], Tensors]
-UPDATES: Registry[Rule] = Registry("update rule", "for solver type")
-
-
-@UPDATES.register("SGD")
-def sgd(gradients: Tensors, rates: list[float], history: Tensors, p) -> Tensors:
-    """history = momentum * history + rate * gradient; the history is the update (SGDSolver)."""
-    torch._foreach_mul_(history, p.momentum)
-    torch._foreach_mul_(gradients, rates)
-    torch._foreach_add_(history, gradients)
-    return history
+from solver.rules import RULES, Tensors
 
 
 def _l2(values: Tensors) -> Sequence[Tensor]:
@@ -49,23 +34,26 @@ class Updater:
         p: a SolverParameter.
 
     Attributes:
-        history: one float32 tensor a blob, shaped like it.
+        history: one float32 tensor a blob, shaped like it; for rules that keep two, all first ones, then all second.
     """
 
     def __init__(self, blobs: Sequence[Any], p: Any) -> None:
         self.p = p
-        self.history = [torch.zeros_like(blob.tensor, requires_grad=False) for blob in blobs]
+        self._rule = RULES[p.type]
+        count = len(blobs)
+        self.history = [
+            torch.zeros_like(blob.tensor, requires_grad=False) for _ in range(self._rule.histories) for blob in blobs
+        ]
         for blob in blobs:
             # Caffe runs no backward for a blob that does not learn; nor does its gradient count in the clipping.
             blob.tensor.requires_grad_(bool(blob.lr_mult))
         learned = [i for i, blob in enumerate(blobs) if blob.lr_mult]
         self._values = [blobs[i].tensor for i in learned]
-        self._history = [self.history[i] for i in learned]
+        self._histories = [[self.history[n * count + i] for i in learned] for n in range(self._rule.histories)]
         self._lr_mults = [blobs[i].lr_mult for i in learned]
         decays = [p.weight_decay * blobs[i].decay_mult for i in learned]
         self._decayed = [i for i, decay in enumerate(decays) if decay]
         self._decays = [decays[i] for i in self._decayed]
-        self._rule = UPDATES[p.type]
 
     def clear(self) -> None:
         """Forget the gradients of the last iteration."""
@@ -73,9 +61,15 @@ class Updater:
             value.grad = None
 
     @torch.no_grad()
-    def step(self, rate: float) -> None:
-        """Update the blobs from their gradients, summed over `iter_size` batches. The gradients are used up."""
-        updates = self._rule(self._gradients(), [rate * mult for mult in self._lr_mults], self._history, self.p)
+    def step(self, rate: float, iteration: int) -> None:
+        """Update the blobs from their gradients, summed over `iter_size` batches. The gradients are used up.
+
+        Args:
+            rate: the learning rate.
+            iteration: number of this iteration, from 0.
+        """
+        rates = [rate * mult for mult in self._lr_mults]
+        updates = self._rule.update(self._gradients(), rates, self._histories, self.p, iteration)
         torch._foreach_sub_(self._values, updates)
 
     def _gradients(self) -> Tensors:

@@ -15,6 +15,7 @@ VERBS = (
     "demo",
     "detect",
     "draw",
+    "lint",
     "list",
     "lmdb",
     "plot",

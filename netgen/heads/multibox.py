@@ -24,6 +24,7 @@ class MultiBox:
         kernel_size: of the predictors.
         clip: whether prior boxes are cut off at the image's border.
         suppression: which boxes are detections.
+        deployed: which are in a net without ground truth; None is `suppression`, too.
     """
 
     sources: tuple[Source, ...]
@@ -31,6 +32,7 @@ class MultiBox:
     kernel_size: int = 3
     clip: bool = False
     suppression: Suppression = SSD_SUPPRESSION
+    deployed: Suppression | None = None
 
     def predict(self, net: Net, num_classes: int) -> None:
         """Add the predictors; names `mbox_loc`, `mbox_conf` and `mbox_priorbox` in the net.
@@ -63,4 +65,5 @@ class MultiBox:
     def detect(self, net: Net, data: DataSet) -> None:
         """Add softmax, decoding and suppression; names `detection_out`, [1, 1, D, 7] of corner boxes in 0–1."""
         scores = softmax(net, "mbox_conf", net.mbox_conf, data.num_classes)
-        net.detection_out = detection_output((net.mbox_loc, scores, net.mbox_priorbox), data, self.suppression)
+        suppression = self.suppression if "label" in net else self.deployed or self.suppression
+        net.detection_out = detection_output((net.mbox_loc, scores, net.mbox_priorbox), data, suppression)

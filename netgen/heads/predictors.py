@@ -5,8 +5,9 @@ Their names are those of SSD's Caffe release, so that its weights load.
 
 from __future__ import annotations
 
-from netgen.blocks import BIAS, LEARNED, STATISTICS, XAVIER
+from netgen.blocks import BIAS, LEARNED, XAVIER
 from netgen.heads.sources import Source
+from netgen.named_blocks import SSD_NORM, gaussian_conv, normalised, suffixed
 from netgen.net import L, Net, Top
 
 VARIANCE = [0.1, 0.1, 0.2, 0.2]
@@ -25,26 +26,27 @@ def source_map(net: Net, source: Source) -> Top:
 def predictor(
     net: Net, name: str, bottom: Top, num_output: int, *, batchnorm: bool = False, kernel_size: int = 3
 ) -> Top:
-    """A convolution that keeps the map's size: with a bias, or without and followed by BatchNorm and Scale."""
-    shape = {"num_output": num_output, "kernel_size": kernel_size, "pad": kernel_size // 2, "stride": 1}
-    if not batchnorm:
-        zero = {"type": "constant", "value": 0}
-        net[name] = L.Convolution(bottom, **shape, weight_filler=XAVIER, bias_filler=zero, param=[LEARNED, BIAS])
-        return net[name]
-    gaussian = {"type": "gaussian", "std": 0.01}
-    net[name] = L.Convolution(bottom, **shape, bias_term=False, weight_filler=gaussian, param=LEARNED)
-    norm = net[f"{name}_bn"] = L.BatchNorm(
-        net[name], in_place=True, eps=0.001, moving_average_fraction=0.999, param=STATISTICS
+    """A convolution that keeps the map's size: with a bias, or without and followed by BatchNorm and Scale.
+
+    Args:
+        kernel_size: 1 is written, and its weights start, as in MobileNet-SSD's release, others as in SSD's.
+    """
+    if batchnorm:
+        top = gaussian_conv(bottom, num_output, kernel_size=kernel_size)
+        return normalised(net, suffixed(name), top, SSD_NORM, relu=False)
+    shape, filler = {"pad": kernel_size // 2, "stride": 1}, XAVIER
+    if kernel_size == 1:
+        shape, filler = {}, {"type": "msra"}
+    net[name] = L.Convolution(
+        bottom,
+        num_output=num_output,
+        kernel_size=kernel_size,
+        **shape,
+        weight_filler=filler,
+        bias_filler={"type": "constant", "value": 0},
+        param=[LEARNED, BIAS],
     )
-    net[f"{name}_scale"] = L.Scale(
-        norm,
-        in_place=True,
-        bias_term=True,
-        filler={"value": 1},
-        bias_filler={"value": 0},
-        param=[{"lr_mult": 1, "decay_mult": 0}] * 2,
-    )
-    return net[f"{name}_scale"]
+    return net[name]
 
 
 def flat(net: Net, name: str, top: Top) -> Top:

@@ -12,7 +12,10 @@ from netgen.zoo.table import MODELS
 from prototxt.errors import UserError
 
 # isort: off
+from netgen.zoo import mobilenet  # noqa: F401
+from netgen.zoo import refinedet  # noqa: F401
 from netgen.zoo import scratchdet  # noqa: F401
+from netgen.zoo import ssd  # noqa: F401
 
 __all__ = ["MODELS", "build", "options"]
 

@@ -27,28 +27,11 @@ from netgen.datasets import COCO, VOC0712, DataSet
 from netgen.detector import Detector
 from netgen.heads.multibox import MultiBox
 from netgen.heads.sources import sources
+from netgen.inputs import Images
 from netgen.net import Net
 from netgen.schedule import Schedule
+from netgen.zoo.ssd_priors import ssd_sources
 from netgen.zoo.table import MODELS, check_option
-
-# Ratios, steps and sizes of the prior boxes by the image's size. With residual extra layers the last two maps of the
-# release are 5x5 like the third last, yet have the steps of SSD's 3x3 and 1x1: most of their prior boxes lie outside
-# the image. So it was trained. Those for 512 are SSD512's (Liu et al., SSD, section 3.5).
-_PRIORS: dict[int, tuple[Any, Any, dict[str, Any]]] = {
-    300: (
-        ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
-        (8, 16, 32, 64, 100, 300),
-        {"voc": (30, 60, 111, 162, 213, 264, 315), "coco": (21, 45, 99, 153, 207, 261, 315)},
-    ),
-    512: (
-        ((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,)),
-        (8, 16, 32, 64, 128, 256, 512),
-        {
-            "voc": (35.84, 76.8, 153.6, 230.4, 307.2, 384, 460.8, 537.6),
-            "coco": (20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72),
-        },
-    ),
-}
 
 _VOC_SCHEDULE = Schedule(
     base_lr=0.05,
@@ -71,7 +54,7 @@ _COCO_SCHEDULE = Schedule(
 )
 
 
-def _trained(data: DataSet) -> dict[str, Any]:
+def trained(data: DataSet) -> dict[str, Any]:
     """What the scripts for VOC and for COCO differ in, besides the sizes of the prior boxes."""
     if data.name == COCO.name:
         return {"data": data, "schedule": _COCO_SCHEDULE}
@@ -80,11 +63,12 @@ def _trained(data: DataSet) -> dict[str, Any]:
 
 
 def _head(data: DataSet, blobs: tuple[str, ...], size: int = 300) -> MultiBox:
-    """The head of the release. On COCO its predictors are normalised."""
-    coco = data.name == COCO.name
-    ratios, steps, sizes = _PRIORS[size]
-    maps = zip(blobs, ratios, steps, strict=True)
-    return MultiBox(sources(maps, sizes["coco" if coco else "voc"]), batchnorm=coco)
+    """The head of the release. On COCO its predictors are normalised.
+
+    With residual extra layers the last two maps of the release are 5x5 like the third last, yet have the steps of
+    SSD's 3x3 and 1x1: most of their prior boxes lie outside the image. So it was trained.
+    """
+    return MultiBox(ssd_sources(blobs, data, size), batchnorm=data.name == COCO.name)
 
 
 def _body(stages: tuple[Stage, ...], extras: str, wiring: Wiring, **body: Any) -> Callable[[Net], None]:
@@ -114,7 +98,7 @@ def _resnet18(
     """ResNet-18 with the stems of ScratchDet's comparison (Figure 3 and Table 2)."""
     wiring = Wiring(in_place=False, norm_first=True, named_maps=corrected)
     backbone = _body(stages, extras, wiring, stem=stem)
-    return Detector(input_hw=(300, 300), backbone=backbone, head=_head(data, _blobs(stages, wiring)), **_trained(data))
+    return Detector(input_hw=(300, 300), backbone=backbone, head=_head(data, _blobs(stages, wiring)), **trained(data))
 
 
 @MODELS.register("scratchdet300-resnet18")
@@ -159,7 +143,7 @@ def scratchdet300_root34(data: DataSet, *, extras: str = "residual", corrected: 
     """
     wiring = Wiring(named_maps=corrected)
     backbone, head = _body(ROOT_RESNET34, extras, wiring), _head(data, _blobs(ROOT_RESNET34, wiring))
-    return Detector(input_hw=(300, 300), backbone=backbone, head=head, **_trained(data))
+    return Detector(input_hw=(300, 300), backbone=backbone, head=head, **trained(data))
 
 
 @MODELS.register("scratchdet512-root34")
@@ -173,7 +157,7 @@ def scratchdet512_root34(data: DataSet, *, corrected: bool = False) -> Detector:
     stages = ROOT_RESNET34 + (Stage(128),) * 5
     head = _head(data, _blobs(ROOT_RESNET34, wiring, 7), 512)
     return Detector(
-        input_hw=(512, 512), backbone=partial(root_resnet, stages=stages, wiring=wiring), head=head, **_trained(data)
+        input_hw=(512, 512), backbone=partial(root_resnet, stages=stages, wiring=wiring), head=head, **trained(data)
     )
 
 
@@ -200,5 +184,5 @@ def scratchdet_mini(data: DataSet) -> Detector:
             snapshot=200,
             solver_mode="CPU",
         ),
-        max_expand_ratio=1.5,
+        images=Images(max_expand_ratio=1.5),
     )

@@ -91,11 +91,13 @@ class Blob:
 
 
 def test_history_of_another_net():
-    check_history("x", state(), [Blob("conv", i, array) for i, array in enumerate(ARRAYS)])
-    with pytest.raises(UserError, match=r"x: it holds the history of 3 blobs, the net learns 1\n  fix: resume with"):
-        check_history("x", state(), [Blob("conv", 0, ARRAYS[0])])
+    check_history("x", state(), [Blob("conv", i, array) for i, array in enumerate(ARRAYS)], 1)
+    with pytest.raises(
+        UserError, match=r"x: it holds 3 histories; expected 1 for each of the net's 1 blobs\n  fix: res"
+    ):
+        check_history("x", state(), [Blob("conv", 0, ARRAYS[0])], 1)
     with pytest.raises(UserError, match=r'x: the history of blob 1 of layer "conv" is 1; expected 3×1, the net\'s'):
-        check_history("x", state(), [Blob("conv", i, np.zeros(s)) for i, s in enumerate([(2, 3), (3, 1), (2, 0)])])
+        check_history("x", state(), [Blob("conv", i, np.zeros(s)) for i, s in enumerate([(2, 3), (3, 1), (2, 0)])], 1)
 
 
 @pytest.mark.parametrize("name", ["x.solverstate", "x.solverstate.h5"])

@@ -85,12 +85,9 @@ COMPLAINTS = {
         r':4: lr_policy "mutlistep" is unknown \(did you mean "mult',
     ),
     "no policy": (GOOD.replace('lr_policy: "fixed"', ""), r"it gives no lr_policy; expected one of exp, fixed"),
-    "unknown type": (GOOD + 'type: "SDG"', r':5: type "SDG" is unknown \(did you mean "SGD"\?\); expected one of SGD'),
-    "type to come": (
-        GOOD + 'type: "Adam"',
-        r':5: the solver type "Adam" of Caffe is not covered yet; .*SGD\n  fix: use',
-    ),
-    "old type": (GOOD + "solver_type: NESTEROV", r'the solver type "Nesterov" of Caffe is not covered yet'),
+    "unknown type": (GOOD + 'type: "SDG"', r':5: type "SDG" is unknown \(did you mean "SGD"\?\); expected one of Ada'),
+    "momentum": (GOOD + 'type: "AdaGrad" momentum: 0.9', r":5: AdaGrad has no momentum, yet it is 0.9\n  fix: take it"),
+    "rms_decay": (GOOD + 'type: "RMSProp" rms_decay: 1', r":5: rms_decay is 1; expected at least 0, below 1"),
     "stepvalue": (
         GOOD.replace("fixed", "multistep") + "gamma: 0.1",
         r':4: .*"multistep" needs stepvalue, which is not',
@@ -128,6 +125,6 @@ def test_complaint(tmp_path, name):
 
 def test_all_complaints_come_together(tmp_path):
     with pytest.raises(UserError) as error:
-        config(tmp_path, 'lr_policy: "stpe"\ntype: "Adam"\niter_size: 0\n')
+        config(tmp_path, 'lr_policy: "stpe"\ntype: "Adamm"\niter_size: 0\n')
     for part in ("stpe", "Adam", "iter_size is 0", "no base_lr", "no max_iter", "no net to train"):
         assert part in str(error.value)

@@ -17,7 +17,10 @@ RUNS = (
     *("sgd_fixed", "sgd_step", "sgd_multistep", "sgd_multistep_itersize2", "sgd_plain_no_momentum", "sgd_l1"),
     *("sgd_clip_gradients", "sgd_clip_gradients_itersize2", "sgd_bn_fraction09", "sgd_bn_global_stats"),
     *("sgd_bn_no_param", "sgd_exp", "sgd_inv", "sgd_poly", "sgd_sigmoid", "sgd_plateau", "sgd_multistep_hdf5"),
+    *("nesterov", "adagrad", "rmsprop", "adadelta", "adam", "adam_step", "adam_itersize2"),
 )
+# Where a gradient is nearly 0, its sign is noise, and these divide by its size.
+ATOL = {"rmsprop": 1e-4, "adam": 1e-4, "adam_step": 1e-4, "adam_itersize2": 1e-4}
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +47,14 @@ def trainer(folder, run: str, feed, weights) -> Trainer:
     return Trainer(config, CaffeNet(config.train.graph(), weights), feed)
 
 
-def check(net, data, prefix: str) -> None:
+def check(net, data, prefix: str, atol: float = 1e-5) -> None:
     ours = net.weights()
     for layer, arrays in weights_of(data, prefix).items():
         for index, array in enumerate(arrays):
             # Statistics: 1e-5 of the array's largest value; a mean near 0 is the sum of larger values that cancel.
-            atol = 1e-5 * np.abs(array).max(initial=0) if layer.startswith("bn") else 1e-5
+            bound = 1e-5 * np.abs(array).max(initial=0) if layer.startswith("bn") else atol
             np.testing.assert_allclose(
-                ours[layer][index], array, rtol=0, atol=atol, err_msg=f"{prefix} {layer}/{index}"
+                ours[layer][index], array, rtol=0, atol=bound, err_msg=f"{prefix} {layer}/{index}"
             )
 
 
@@ -63,8 +66,25 @@ def test_trajectory_is_caffes(folder, feed, run):
     for iteration in range(1, 13):
         losses.append(trained.step())
         if iteration in (1, 6, 12):
-            check(trained.net, data, f"param_iter{iteration}")
+            check(trained.net, data, f"param_iter{iteration}", ATOL.get(run, 1e-5))
     np.testing.assert_allclose(losses, data["loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("run", ["adam", "adadelta", "sgd_multistep"])
+def test_resume_is_bit_for_bit(folder, feed, run, tmp_path):
+    """Both histories of a blob, where there are two, and the number of the iteration come back from the snapshot."""
+    data = np.load(folder / f"{run}.npz")
+    whole = trainer(folder, run, feed, weights_of(data, "param_init"))
+    for _ in range(6):
+        whole.step()
+    _, path = whole.save(tmp_path / "net")
+    state = snapshot.read_state(path)
+    resumed = trainer(folder, run, feed, read_weights(snapshot.find_net(path, state)))
+    resumed.restore(path, state)
+    assert [resumed.step() for _ in range(3)] == [whole.step() for _ in range(3)]
+    for layer, arrays in whole.net.weights().items():
+        for ours, theirs in zip(resumed.net.weights()[layer], arrays):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("suffix", ["sgd_multistep_iter_6.solverstate", "sgd_multistep_hdf5_iter_6.solverstate.h5"])
@@ -130,5 +150,5 @@ def test_snapshot_of_another_net(folder, feed):
     state = snapshot.read_state(folder / "sgd_multistep_iter_6.solverstate")
     state.history.pop()
     trained = trainer(folder, "sgd_fixed", feed, None)
-    with pytest.raises(UserError, match=r"x.solverstate: it holds the history of 25 blobs, the net learns 26"):
+    with pytest.raises(UserError, match=r"x.solverstate: it holds 25 histories; expected 1 for each of the net's 26 blobs"):
         trained.restore("x.solverstate", state)

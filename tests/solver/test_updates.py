@@ -15,6 +15,7 @@ from solver.updates import Updater
 RUNS = (
     *("sgd_fixed", "sgd_step", "sgd_multistep", "sgd_multistep_itersize2", "sgd_plain_no_momentum", "sgd_l1"),
     *("sgd_clip_gradients", "sgd_clip_gradients_itersize2", "sgd_bn_fraction09", "sgd_bn_no_param"),
+    *("nesterov", "adagrad", "rmsprop", "adadelta", "adam"),
 )
 
 
@@ -48,7 +49,7 @@ def test_first_update_is_caffes(shared, run):
     for name, blob in zip(names, blobs):
         if f"grad_iter1/{name}" in data and blob.lr_mult:
             blob.tensor.grad = torch.tensor(data[f"grad_iter1/{name}"]) * p.iter_size
-    updater.step(p.base_lr)
+    updater.step(p.base_lr, 0)
     checked = 0
     for name, blob in zip(names, blobs):
         if blob.lr_mult:
@@ -72,30 +73,30 @@ def learned(value: float, gradient: float, **multipliers) -> Blob:
 def test_momentum_and_multipliers():
     blob = learned(10.0, 1.0, lr_mult=2, decay_mult=0)
     updater = Updater([blob], solver(momentum=0.5, weight_decay=0.1))
-    updater.step(0.1)
+    updater.step(0.1, 0)
     assert blob.tensor.item() == pytest.approx(9.8)
     blob.tensor.grad = torch.tensor([0.0])
-    updater.step(0.1)
+    updater.step(0.1, 0)
     assert blob.tensor.item() == pytest.approx(9.7)
     assert updater.history[0].item() == pytest.approx(0.1)
 
 
 def test_clipping_comes_before_iter_size_and_decay():
     blob = learned(2.0, 10.0)
-    Updater([blob], solver(clip_gradients=4, iter_size=2, weight_decay=0.5)).step(1.0)
+    Updater([blob], solver(clip_gradients=4, iter_size=2, weight_decay=0.5)).step(1.0, 0)
     assert blob.tensor.item() == pytest.approx(2 - (4 / 2 + 0.5 * 2))
 
 
 def test_l1_decay_has_the_sign_of_the_weight():
     blob = learned(-3.0, 0.0)
-    Updater([blob], solver(weight_decay=0.25, regularization_type="L1")).step(1.0)
+    Updater([blob], solver(weight_decay=0.25, regularization_type="L1")).step(1.0, 0)
     assert blob.tensor.item() == pytest.approx(-2.75)
 
 
 def test_a_blob_without_rate_is_left_alone_and_has_a_history():
     fixed, moving = Blob(torch.ones(2), lr_mult=0), learned(1.0, 1.0)
     updater = Updater([fixed, moving], solver(weight_decay=0.1))
-    updater.step(1.0)
+    updater.step(1.0, 0)
     assert fixed.tensor.tolist() == [1, 1] and not fixed.tensor.requires_grad
     assert [tuple(h.shape) for h in updater.history] == [(2,), (1,)]
 
@@ -103,5 +104,5 @@ def test_a_blob_without_rate_is_left_alone_and_has_a_history():
 def test_a_blob_that_got_no_gradient_only_decays():
     blob = learned(1.0, 0.0)
     blob.tensor.grad = None
-    Updater([blob], solver(weight_decay=0.5)).step(1.0)
+    Updater([blob], solver(weight_decay=0.5)).step(1.0, 0)
     assert blob.tensor.item() == pytest.approx(0.5)
