@@ -41,7 +41,7 @@ def solver_proto(detector: Detector, paths: JobPaths) -> Any:
         train_net=str(paths.file("train")),
         type=schedule.type,
         base_lr=schedule.base_lr,
-        lr_policy="multistep" if schedule.stepsize is None else "step",
+        lr_policy=schedule.lr_policy,
         gamma=schedule.gamma,
         max_iter=schedule.max_iter,
         momentum=schedule.momentum,

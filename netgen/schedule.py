@@ -60,6 +60,13 @@ class Schedule:
         return len(self.gpus.split(",")) if self.solver_mode == "GPU" else 1
 
     @property
+    def lr_policy(self) -> str:
+        """Caffe's name of how the learning rate falls."""
+        if self.stepsize is not None:
+            return "step"
+        return "multistep" if self.steps else "fixed"
+
+    @property
     def device_batch_size(self) -> int:
         """Images of one forward pass on one device."""
         return self.batch_size // self.num_devices

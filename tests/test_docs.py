@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -18,16 +19,26 @@ def commands(text: str) -> list[str]:
     return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
 
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
 def test_commands_of_the_guides(guide, tmp_path, monkeypatch):
     from netgen.commands.main import app
 
     monkeypatch.chdir(tmp_path)
+    for block in python_blocks(guide):
+        if name := re.match(r"# (\w+\.py)\n", block):  # a file that the commands run
+            Path(name[1]).write_text(block, "utf-8")
     lines = commands(guide.read_text("utf-8"))
-    if guide.stem not in ("compatibility", "extend"):
+    if guide.stem != "compatibility":
         assert lines
     for line in lines:
         program, *arguments = shlex.split(line)
+        if program == "python":
+            runpy.run_path(arguments[0], run_name="__main__")
+            continue
         assert program == "netgen", line
         # `verify` ends with its status; the others return.
         try:
@@ -38,8 +49,9 @@ def test_commands_of_the_guides(guide, tmp_path, monkeypatch):
 
 def run_python(page: Path, **names) -> dict:
     """Run the Python blocks of a page, one after the other, with `names` defined; what they define."""
-    for block in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
-        exec(compile(block, str(page), "exec"), names)
+    for block in python_blocks(page):
+        if not block.startswith("# my_"):
+            exec(compile(block, str(page), "exec"), names)
     return names
 
 

@@ -20,7 +20,7 @@ Unit = Callable[..., Top]
 
 @dataclass(frozen=True)
 class Setting:
-    """What the paper calls DS/A-B-k-θ, which is also how it prints (sections 3.1 and 4.1).
+    """What the paper calls DS/A-B-k-θ, which is also how it prints (table 2).
 
     Attributes:
         stem: A, channels of the stem's first convolution; its last one has twice as many.
@@ -80,22 +80,36 @@ def bn_relu_conv(bottom: Top, num_output: int, kernel_size: int = 1, stride: int
     return conv(bn_relu(bottom, in_place=False), num_output, kernel_size, stride)
 
 
+def conv_bn_relu(
+    bottom: Top,
+    num_output: int,
+    kernel_size: int = 1,
+    stride: int = 1,
+    *,
+    in_place: bool = False,
+    eps: float | None = None,
+) -> Top:
+    """A convolution, normalised after itself.
+
+    Args:
+        in_place, eps: of the norm.
+    """
+    return bn_relu(conv(bottom, num_output, kernel_size, stride), in_place=in_place, eps=eps)
+
+
 def max_pool(bottom: Top, times: int = 2) -> Top:
     """Max pooling to a map that is smaller by that many times, rounded up."""
     return L.Pooling(bottom, pool="MAX", kernel_size=times, stride=times)
 
 
-def stem(data: Top, channels: int = 64) -> Top:
-    """Three 3x3 convolutions, the first with stride 2, then max pooling: [N, 2 * channels, H/4, W/4]."""
-    top = data
-    for num_output, stride in ((channels, 2), (channels, 1), (2 * channels, 1)):
-        top = bn_relu(conv(top, num_output, 3, stride), in_place=False)
-    return max_pool(top)
+def stem(data: Top, channels: int = 64, *, unit: Unit = conv_bn_relu) -> Top:
+    """Three 3x3 convolutions, the first with stride 2: [N, 2 * channels, H/2, W/2]; the paper's, with `max_pool`."""
+    return unit(unit(unit(data, channels, 3, stride=2), channels, 3), 2 * channels, 3)
 
 
 def dense_layer(bottom: Top, growth: int, bottleneck: int, *, unit: Unit = bn_relu_conv) -> Top:
     """The map itself and `growth` channels more: a 1x1 convolution to `bottleneck` channels, then a 3x3 one."""
-    return L.Concat(bottom, unit(unit(bottom, bottleneck), growth, kernel_size=3), axis=1)
+    return L.Concat(bottom, unit(unit(bottom, bottleneck), growth, 3), axis=1)
 
 
 def dense_block(bottom: Top, layers: int, growth: int, bottleneck: int, *, unit: Unit = bn_relu_conv) -> Top:
@@ -113,9 +127,9 @@ def transition(bottom: Top, num_output: int) -> Top:
 def down_sampling(bottom: Top, channels: int, *, unit: Unit = bn_relu_conv) -> Top:
     """Half of the channels from the pooled map, half learned with stride 2: [N, 2 * channels, H/2, W/2], rounded up.
 
-    This is how the dense structure makes each map of the one before (section 3.2).
+    "Learning half and reusing half": how the dense structure makes each map of the one before.
     """
-    learned = unit(unit(bottom, channels), channels, kernel_size=3, stride=2)
+    learned = unit(unit(bottom, channels), channels, 3, stride=2)
     return L.Concat(unit(max_pool(bottom), channels), learned, axis=1)
 
 
@@ -125,7 +139,7 @@ def dense_net(net: Net, setting: Setting = FULL) -> Top:
     Returns:
         the last dense block's map, with stride 16; the transition behind it depends on the prediction layers.
     """
-    top, channels = stem(net["data"], setting.stem), 2 * setting.stem
+    top, channels = max_pool(stem(net["data"], setting.stem)), 2 * setting.stem
     for number, layers in enumerate(setting.layers, start=1):
         top = dense_block(top, layers, setting.growth, setting.bottleneck)
         channels += layers * setting.growth
@@ -162,4 +176,4 @@ def dsod_plain(
     """
     top = net["Second"] = transition(dense_net(net, setting), second)
     for name, narrow, wide in maps:
-        top = net[name] = bn_relu_conv(bn_relu_conv(top, narrow), wide, kernel_size=3, stride=2)
+        top = net[name] = bn_relu_conv(bn_relu_conv(top, narrow), wide, 3, stride=2)

@@ -12,6 +12,8 @@ from netgen.zoo.table import MODELS
 from prototxt.errors import UserError
 
 # isort: off
+from netgen.zoo import dsod  # noqa: F401
+from netgen.zoo import grp_dsod  # noqa: F401
 from netgen.zoo import mobilenet  # noqa: F401
 from netgen.zoo import refinedet  # noqa: F401
 from netgen.zoo import scratchdet  # noqa: F401
