@@ -16,13 +16,11 @@ from netgen.schedule import Schedule, fit_test_batch
 
 
 class Head(Protocol):
-    """What turns the maps of a backbone into a loss or into detections.
+    """What turns the maps of a backbone into a loss or into detections."""
 
-    Attributes:
-        sources: the maps it reads, by name, with their prior boxes.
-    """
-
-    sources: tuple[Source, ...]
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The maps it reads, by name, with their prior boxes."""
 
     def predict(self, net: Net, num_classes: int) -> None:
         """Add what training and detection share: predictors and prior boxes."""

@@ -36,7 +36,7 @@ def resized(detector: Detector, input_hw: tuple[int, int]) -> Detector:
             f"this net cannot be built for that size: {error.found}",
             where=where,
             expected=error.expected,
-            fix=error.fix or f"take a larger size; the net was made for {height}x{width}",
+            fix=error.fix or f"take a size nearer to {height}x{width}, for which the net was made",
         ) from error
     layers = {layer.name: layer for layer in graph.layers}
     kept = tuple(_fitted(source, layers, input_hw) for source in detector.head.sources)

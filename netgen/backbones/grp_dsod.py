@@ -33,8 +33,11 @@ _LEVELS = (
 def grp_dsod(net: Net, *, corrected: bool = False) -> None:
     """Add GRP-DSOD on `net.data`, [N, 3, 320, 320]: six gated maps `Recurrent1_gate` … of 40, 20, 10, 5, 3, 2 cells.
 
+    The maps of the released pyramid only meet for images whose sides are 320, 576, 832 … pixels, or up to 7 less.
+
     Args:
-        corrected: up-sampled and gated as the papers describe it, not as it was released; see `released_up` and `gate`.
+        corrected: up-sampled and gated as the paper of 2019 says, not as released; see `released_up` and `gate`.
+            Then all sizes fit for which no map vanishes.
     """
     _maps(net)
     channels = {"First": 800 + 2 * _FIRST_BRANCH, "Second": 2 * _SECOND_HALF}
@@ -81,7 +84,7 @@ def released_up(bottom: Top, num_output: int, kernel_size: int) -> Top:
 
 
 def bilinear_up(bottom: Top, like: Top, channels: int, num_output: int) -> Top:
-    """The up-sampling of the papers: bilinear interpolation of each channel, then a 1x1 convolution.
+    """The up-sampling of the paper of 2019: bilinear interpolation of each channel, then a 1x1 convolution.
 
     Args:
         like: the map whose size it has, which is twice that of `bottom`, or a row or a column less.

@@ -36,7 +36,7 @@ def grp_dsod320(data: DataSet, *, corrected: bool = False) -> Detector:
 
     In the release the gates' fully connected layers start from 0, so that they hardly learn, and the deconvolutions of
     the pyramid give all channels the same sum, with zeros between the cells. Corrected, the former start from Xavier,
-    and maps are interpolated bilinearly and then go through a 1x1 convolution, as both papers say.
+    and maps are interpolated bilinearly and then go through a 1x1 convolution, as the paper of 2019 says.
 
     By analogy, voc0712++ and COCO have the iterations of DSOD300, and COCO the smaller prior boxes, too. The release
     trains on 6 images at once on each of 8 GPUs, 144 for an update.

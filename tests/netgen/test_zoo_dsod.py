@@ -193,7 +193,7 @@ def test_numbering_of_dsod300():
     assert len(layers) == 443
     assert layers["First"].type == "Convolution" and layers["First"].convolution_param.num_output == 800
     assert list(layers["Convolution1"].bottom) == ["data"] and not layers["Convolution1"].param
-    assert "Convolution75" in layers and "Convolution76" not in layers  # and First
+    assert "Convolution79" in layers and "Convolution80" not in layers  # and First
     assert [layers[name].type for name in ("Second", "Third", "Sixth")] == ["Concat"] * 3
     # A ReLU has a blob of its own before a transition, elsewhere none.
     assert list(layers["First"].bottom) == ["ReLU33"] == list(layers["ReLU33"].top)
@@ -279,10 +279,11 @@ def test_deploy_net_detects(model, options, priors):
     torch.testing.assert_close(totals, torch.ones(priors), atol=1e-5, rtol=0)
 
 
+KEPT = ("Second", "Crop1", "Crop4", "Recurrent1", "Recurrent1_gate", "Recurrent6", "Recurrent6_gate")
 LABELS = torch.tensor([(0, 2, 0, 0.1, 0.2, 0.6, 0.7, 0), (1, 3, 0, 0.3, 0.1, 0.8, 0.9, 0)])[None, None]
 
 
-def trained(detector, size_hw=(64, 64)):
+def trained(detector, size_hw):
     """The train net for two small images, its tops, and the largest gradient of each layer's weights."""
     detector = replace(
         detector,
@@ -291,8 +292,9 @@ def trained(detector, size_hw=(64, 64)):
         schedule=replace(detector.schedule, batch_size=2, gpus="0"),
     )
     net = CaffeNet(graph_of(detector, "train"), seed=1)
-    kept = [f"Recurrent{level}{gated}" for level in (1, 6) for gated in ("", "_gate")] + ["Second", "Crop1", "Crop4"]
-    tops = net({"data": image(2, 3, *size_hw), "label": LABELS}, keep=[name for name in kept if name in net_blobs(net)])
+    tops = net(
+        {"data": image(2, 3, *size_hw), "label": LABELS}, keep=[name for name in KEPT if name in net.graph.shapes]
+    )
     net.loss(tops).backward()
     found = {
         blob.layer: blob.tensor.grad.abs().max().item() for blob in net.blobs() if blob.index == 0 and blob.lr_mult
@@ -300,19 +302,15 @@ def trained(detector, size_hw=(64, 64)):
     return net, tops, found
 
 
-def net_blobs(net):
-    return net.graph.shapes
-
-
 @pytest.mark.parametrize("model", ["dsod300", "dsod300-plain"])
 def test_train_net_learns(model):
-    _, tops, found = trained(build(model, VOC0712))
+    _, tops, found = trained(build(model, VOC0712), (136, 168))
     assert 0 < tops["mbox_loss"] < np.inf
     assert all(0 < found[layer] < np.inf for layer in ("Convolution1", "First", "First_norm_mbox_conf", "Scale1"))
 
 
 def test_released_gates_never_depend_on_the_image():
-    net, tops, found = trained(build("grp-dsod320", VOC0712))
+    net, tops, found = trained(build("grp-dsod320", VOC0712), (320, 320))
     for level in (1, 6):
         torch.testing.assert_close(tops[f"Recurrent{level}_gate"], 1.25 * tops[f"Recurrent{level}"])
     assert [found[layer] for layer in ("Recurrent1_fc", "InnerProduct1", "InnerProduct2")] == [0, 0, 0]
@@ -323,25 +321,34 @@ def test_released_gates_never_depend_on_the_image():
 
 
 def test_corrected_gates_learn_and_maps_are_interpolated():
-    _, tops, found = trained(build("grp-dsod320", VOC0712, corrected=True))
+    _, tops, found = trained(build("grp-dsod320", VOC0712, corrected=True), (152, 168))
     assert all(found[layer] > 0 for layer in ("Recurrent1_fc", "InnerProduct1", "InnerProduct2"))
     ratio = tops["Recurrent1_gate"] / tops["Recurrent1"]
     opened = tops["Recurrent1"] > 0
     assert 1 < ratio[opened].min() < ratio[opened].max() < 2
     second, doubled = tops["Second"], tops["Crop1"]
     expected = interpolate(second, scale_factor=2, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(doubled[:, :, 1:-1, 1:-1], expected[:, :, 1:-1, 1:-1])
-    assert tops["Crop4"].shape[2:] == (1, 1)  # a row and a column of the doubled map are cut off
+    assert doubled.shape[2:] == (19, 21) and expected.shape[2:] == (20, 22)
+    # Caffe's filler reaches past the border, where there is nothing: the outermost row and column are darker.
+    torch.testing.assert_close(doubled[:, :, 1:, 1:], expected[:, :, 1:19, 1:21])
+    assert tops["Crop4"].shape[2:] == (3, 3)
+
+
+def grp_maps(side_hw, **options):
+    graph = graph_of(replace(build("grp-dsod320", **options), input_hw=side_hw))
+    return [graph.shapes[f"Recurrent{level}"][2:] for level in range(1, 7)]
 
 
 def test_corrected_pyramid_fits_every_image():
-    """The release's only fits sizes whose maps are halved as 320x320's are."""
-    graph = graph_of(replace(build("grp-dsod320", corrected=True), input_hw=(300, 420)))
-    assert [graph.shapes[f"Recurrent{level}"][2:] for level in range(1, 7)] == [
-        *((38, 53), (19, 27), (10, 14), (5, 7), (3, 4), (2, 2)),
-    ]
-    with pytest.raises(UserError, match="Recurrent2"):
-        graph_of(replace(build("grp-dsod320"), input_hw=(300, 420)))
+    expected = [(38, 53), (19, 27), (10, 14), (5, 7), (3, 4), (2, 2)]
+    assert grp_maps((300, 420), corrected=True) == expected
+
+
+def test_released_pyramid_fits_few_images():
+    assert grp_maps((313, 576)) == [(40, 72), (20, 36), (10, 18), (5, 9), (3, 5), (2, 3)]
+    for side in (312, 321):
+        with pytest.raises(UserError, match=r'layer "Recurrent\d" \(Concat\): the bottoms differ outside axis 1'):
+            grp_maps((side, side))
 
 
 # ---- the blocks by themselves
