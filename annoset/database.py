@@ -11,14 +11,14 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import lmdb
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from annoset.folder import new_folder
 from prototxt.errors import UserError
 from prototxt.schema import AnnotatedDatum
 
 _FIRST_MAP_SIZE = 64 << 20  # doubled whenever it is used up
-_BATCH_BYTES = 32 << 20  # what is held in memory between two transactions
+_BATCH_BYTES = 8 << 20  # what is held in memory between two transactions
 _LONGEST_KEY = 511  # LMDB's limit
 _OPEN: WeakValueDictionary[tuple[int, int], lmdb.Environment] = WeakValueDictionary()
 _OPENING = threading.Lock()
@@ -27,6 +27,9 @@ _OPENING = threading.Lock()
 class Database:
     """An LMDB of AnnotatedDatum, open for reading. Safe to read from several threads; a context manager.
 
+    Args:
+        message: what its records are, if they are something else (Datum).
+
     Attributes:
         path: the LMDB's folder.
 
@@ -34,8 +37,8 @@ class Database:
         UserError: no LMDB at `path`, one that is damaged, or one without records.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, message: type[Message] = AnnotatedDatum) -> None:
+        self.path, self._message = Path(path), message
         if not (self.path / "data.mdb").is_file():
             raise UserError(_what_is_there(self.path), where=str(path), fix="make it with `netgen lmdb`")
         try:
@@ -50,14 +53,14 @@ class Database:
         return self._environment.stat()["entries"]
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        """Each key and its AnnotatedDatum, in the order of the keys, which is that of Caffe's reader."""
+        """Each key and its record, in the order of the keys, which is that of Caffe's reader."""
         with self._environment.begin() as transaction:
             for key, value in transaction.cursor():
                 name = _name(key)
                 yield name, self._record(name, value)
 
     def __getitem__(self, key: str) -> Any:
-        """The AnnotatedDatum at `key`. Raises KeyError, and UserError for bytes that are no AnnotatedDatum."""
+        """The record at `key`. Raises KeyError, and UserError for bytes that are no such record."""
         with self._environment.begin() as transaction:
             value = transaction.get(key.encode("utf-8", "surrogateescape"))
         if value is None:
@@ -81,9 +84,9 @@ class Database:
 
     def _record(self, key: str, value: bytes) -> Any:
         try:
-            return AnnotatedDatum.FromString(value)
+            return self._message.FromString(value)
         except DecodeError as error:
-            found = f'the {len(value)} bytes of record "{key}" are no AnnotatedDatum'
+            found = f'the {len(value)} bytes of record "{key}" are no {self._message.DESCRIPTOR.name}'
             raise UserError(found, where=str(self.path), fix="make the LMDB again with `netgen lmdb`") from error
 
 
@@ -106,8 +109,8 @@ class Writer:
         self._pending: list[tuple[bytes, bytes]] = []
         self._pending_bytes = 0
 
-    def put(self, key: str, record: AnnotatedDatum) -> None:
-        """Add a record; keys must come in ascending order.
+    def put(self, key: str, record: AnnotatedDatum | bytes) -> None:
+        """Add a record, or the bytes of one; keys must come in ascending order.
 
         Raises:
             UserError: the key is longer than the 511 bytes that LMDB allows.
@@ -116,7 +119,7 @@ class Writer:
         if len(raw) > _LONGEST_KEY:
             found = f"the key has {len(raw)} bytes: {key}"
             raise UserError(found, expected=f"at most {_LONGEST_KEY}, LMDB's limit", fix="shorten the image's path")
-        self._pending.append((raw, record.SerializeToString()))
+        self._pending.append((raw, record if isinstance(record, bytes) else record.SerializeToString()))
         self._pending_bytes += len(self._pending[-1][1])
         if self._pending_bytes > _BATCH_BYTES:
             self.flush()

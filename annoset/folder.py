@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -10,6 +12,11 @@ from pathlib import Path
 
 from prototxt.errors import UserError
 from prototxt.files import cannot_write
+
+try:
+    import fcntl
+except ImportError:  # not Unix: what a killed process left must be removed by hand
+    fcntl = None
 
 
 def refuse_existing(path: str | Path) -> None:
@@ -29,9 +36,14 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     refuse_existing(path)
+    _remove_abandoned(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         temporary.mkdir(parents=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    lock = _lock(temporary)
+    try:
         yield temporary
         temporary.rename(path)
     except OSError as error:
@@ -40,4 +52,28 @@ def new_folder(path: str | Path) -> Iterator[Path]:
             raise cannot_write(path, error) from error
         raise
     finally:
+        if lock is not None:
+            os.close(lock)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _lock(folder: Path) -> int | None:
+    """Hold a folder for as long as this process lives; what to close then. None when another process holds it."""
+    if fcntl is None:
+        return None
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held, or a file system without locks
+        os.close(lock)
+        return None
+    return lock
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary folders of `path` whose process was killed before it could do so."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}")
+    for folder in path.parent.glob(f".*.{'[0-9a-f]' * 8}"):
+        if pattern.fullmatch(folder.name) and folder.is_dir() and (lock := _lock(folder)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)

@@ -1,33 +1,26 @@
-"""From annotations to an LMDB with its label map and its list of sizes: what the `netgen lmdb` verbs share."""
+"""From annotations to an LMDB with its label map and its lists: what the `netgen lmdb` verbs share."""
 
 from __future__ import annotations
 
 import random
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from annoset.annotation import Annotation
-from annoset.database import Writer, create
-from annoset.folder import refuse_existing
-from annoset.record import make_record
+from annoset.ahead import in_order
+from annoset.classes import Classes
+from annoset.labelled import Labelled, Labeller, Source
+from annoset.outputs import Outputs, Targets
+from annoset.picture import Picture, Storage, load_picture
+from annoset.processes import Processes, cores
+from annoset.record import join_record
 from prototxt.errors import UserError, UserErrors
-from prototxt.files import atomic_write
-from prototxt.io import read_bytes
-from prototxt.labelmap import class_labels, labelmap_text
 
 _SHOWN_ERRORS = 20
-_OTHER_LABELMAP = "give it with --labelmap, or write another with --labelmap-out"
-_OTHER_NAME_SIZE = "remove it, or write another with --name-size"
 Watch = Callable[[Sequence[Any], str], Iterable[Any]]
-
-
-class Source(Protocol):
-    """What a reader of a format gives for each image: `annotation()` reads it or raises UserError."""
-
-    def annotation(self) -> Annotation: ...
+Made = tuple[Labelled, Picture, bytes]
 
 
 @dataclass(frozen=True)
@@ -37,30 +30,44 @@ class Options:
     Attributes:
         skip_bad: leave out what has a mistake, instead of giving up.
         clip_boxes: cut boxes at the image's border before they are judged.
+        drop_difficult: leave out objects marked difficult, COCO's crowds among them.
         shuffle: whether the records are in an order drawn from `seed`, as convert_annoset --shuffle does.
         seed: any integer.
+        storage: how images are stored.
+        workers: processes that read annotations, and threads that decode and encode images, if there is enough to
+            do; 0 for one a core, 1 for none.
     """
 
     skip_bad: bool = False
     clip_boxes: bool = False
+    drop_difficult: bool = False
     shuffle: bool = False
     seed: int = 0
+    storage: Storage = field(default_factory=Storage)
+    workers: int = 0
 
 
-@dataclass(frozen=True)
-class Targets:
-    """Where to write.
+@dataclass
+class Mistakes:
+    """Mistakes of images: how many, and the first of them.
 
     Attributes:
-        lmdb: folder of the LMDB; must not exist.
-        name_size: file with the line `stem height width` for each record, in their order.
-        labelmap: the label map; read when `labelmap_given`, otherwise made from the classes found.
+        count: images with mistakes.
+        first: the mistakes of the first of these, to be shown.
     """
 
-    lmdb: Path
-    name_size: Path
-    labelmap: Path
-    labelmap_given: bool = False
+    count: int = 0
+    first: list[UserError] = field(default_factory=list)
+
+    def add(self, error: UserError) -> None:
+        self.count += 1
+        if self.count <= _SHOWN_ERRORS:
+            self.first.append(error)
+
+    def all(self) -> list[UserError]:
+        """The first, and one that counts the others."""
+        more = self.count - len(self.first)
+        return [*self.first, *([UserError(f"and {more} more images have mistakes")] if more else [])]
 
 
 @dataclass
@@ -68,123 +75,137 @@ class Report:
     """What was written.
 
     Attributes:
+        classes: of the label map.
         images: number of records.
-        boxes: class -> number of boxes; a class of the label map that never occurs has 0.
+        boxes: class -> number of boxes.
         difficult: boxes marked difficult, of all classes.
         without_area: boxes with xmin = xmax or ymin = ymax, of all classes.
+        grey, cmyk: images of one channel, and of four.
+        turned: images that are stored otherwise than the camera was held.
+        spaced: images with a space in their name.
         skipped: the mistakes of what was left out.
     """
 
+    classes: Classes
     images: int = 0
     boxes: Counter[str] = field(default_factory=Counter)
     difficult: int = 0
     without_area: int = 0
-    skipped: list[UserError] = field(default_factory=list)
+    grey: int = 0
+    cmyk: int = 0
+    turned: int = 0
+    spaced: int = 0
+    skipped: Mistakes = field(default_factory=Mistakes)
 
-    def add(self, annotation: Annotation) -> None:
+    def add(self, labelled: Labelled, picture: Picture) -> None:
         self.images += 1
-        self.boxes.update(one.name for one in annotation.objects)
-        self.difficult += sum(one.difficult for one in annotation.objects)
-        self.without_area += sum(one.xmin == one.xmax or one.ymin == one.ymax for one in annotation.objects)
+        self.boxes.update(labelled.classes)
+        self.difficult += labelled.difficult
+        self.without_area += labelled.without_area
+        self.spaced += len(labelled.annotation.name.split()) > 1
+        if file := picture.file:
+            self.grey += file.channels == 1
+            self.cmyk += file.channels == 4 and file.format == "JPEG"
+            self.turned += file.orientation != 1
 
 
 def pack(
-    sources: Sequence[Source], targets: Targets, options: Options, watch: Watch = lambda items, _: items
+    sources: Sequence[Source],
+    targets: Targets,
+    options: Options,
+    watch: Watch = lambda items, _: items,
+    classes: Classes | None = None,
 ) -> Report:
-    """Read every source, check it, and write the LMDB, the list of sizes and, unless given, the label map.
+    """Read every source, check it, and write the LMDB, its lists and, unless it was given, the label map.
 
-    Nothing is written before every annotation has been read. The LMDB appears last, so where it is, the others are.
+    Everything is read in one pass; two when the classes must be gathered first. Memory does not grow with the number
+    of images, but for 8 bytes each. The LMDB appears last, so where it is, the other files are.
 
     Args:
         watch: passes items on and shows how far they are; called with the items and what is done with them.
+        classes: those of the label map; None to gather them from the annotations, and number them by the alphabet.
 
     Raises:
-        UserErrors: everything that is wrong with the annotations, unless `skip_bad`.
-        UserError: an image that cannot be decoded, unless `skip_bad`; no image is left; a target exists.
+        UserErrors: everything that is wrong with annotations and images, unless `skip_bad`.
+        UserError: no image is left; a target exists or cannot be written.
     """
-    refuse_existing(targets.lmdb)
-    given = class_labels(targets.labelmap) if targets.labelmap_given else None
-    report = Report()
-    annotations = _read(watch(sources, "reading annotations"), given, options, report)
-    if options.shuffle:
-        random.Random(options.seed).shuffle(annotations)
-    labels = given or _number_classes(annotations)
-    labelmap = None if given else _TextFile(targets.labelmap, labelmap_text(labels), _OTHER_LABELMAP)
-    if labelmap:
-        labelmap.refuse_other()
-    report.boxes.update(dict.fromkeys(labels, 0))
-    with create(targets.lmdb) as writer:
-        sizes = _write(writer, watch(annotations, "writing records"), labels, options, report)
-        writer.flush()
-        for file in filter(None, (labelmap, _TextFile(targets.name_size, "".join(sizes), _OTHER_NAME_SIZE))):
-            file.write()
+    targets.refuse_existing()
+    run = _Run(sources, options, watch)
+    report = Report(classes or run.gather_classes())
+    with Outputs(targets, report.classes.text()) as outputs:
+        for labelled, picture, record in run.records(report):
+            outputs.put(labelled.annotation, record)
+            report.add(labelled, picture)
+        outputs.finish()
     return report
 
 
-def _read(
-    sources: Iterable[Source], labels: Mapping[str, int] | None, options: Options, report: Report
-) -> list[Annotation]:
-    """The annotations without a mistake. Raises UserErrors with the first mistakes, unless they may be skipped."""
-    good, errors = [], []
-    for source in sources:
-        try:
-            annotation = source.annotation()
-            annotation = annotation.clipped() if options.clip_boxes else annotation
-            mistakes = annotation.mistakes(labels)
-            if mistakes:
-                raise UserErrors(mistakes)
-            good.append(annotation)
-        except UserError as error:
-            errors.append(error)
-    if errors and not options.skip_bad:
-        if len(errors) > _SHOWN_ERRORS:
-            errors[_SHOWN_ERRORS:] = [UserError(f"and {len(errors) - _SHOWN_ERRORS} more annotations have mistakes")]
-        raise UserErrors([*errors, UserError("nothing was written", fix="or leave such images out with --skip-bad")])
-    report.skipped += errors
-    return good
+class _Run:
+    """Goes through the sources."""
 
+    def __init__(self, sources: Sequence[Source], options: Options, watch: Watch) -> None:
+        self._sources, self._options, self._watch = sources, options, watch
+        self._workers = options.workers or cores()
 
-def _write(
-    writer: Writer, annotations: Iterable[Annotation], labels: Mapping[str, int], options: Options, report: Report
-) -> list[str]:
-    """Put the records; the lines of the list of sizes."""
-    sizes = []
-    for annotation in annotations:
-        try:
-            record = make_record(annotation, labels)
-        except UserError as error:
-            if not options.skip_bad:
-                raise
-            report.skipped.append(error)
-            continue
-        writer.put(f"{report.images:08d}_{annotation.name}", record)
-        sizes.append(f"{Path(annotation.name).stem} {annotation.height} {annotation.width}\n")
-        report.add(annotation)
-    if not sizes:
-        raise UserErrors([*report.skipped[:_SHOWN_ERRORS], UserError("no image is left to write")])
-    return sizes
+    def gather_classes(self) -> Classes:
+        """Those of all annotations without a mistake. Raises UserErrors as `pack` does."""
+        names, mistakes = set(), Mistakes()
+        with self._processes(None) as processes:
+            for labelled in processes.in_order(self._items("reading annotations", range(len(self._sources)))):
+                if isinstance(labelled, UserError):
+                    mistakes.add(labelled)
+                else:
+                    names.update(labelled.classes)
+        self._refuse(mistakes)
+        if not names:
+            fix = "give one with --labelmap"
+            nothing = UserError("no image has an object, so no label map can be made", fix=fix)
+            raise UserErrors([*mistakes.all(), nothing])
+        return Classes.of(sorted(names))
 
+    def records(self, report: Report) -> Iterator[Made]:
+        """The records of all images without a mistake, in the order they are to be written in.
 
-def _number_classes(annotations: Iterable[Annotation]) -> dict[str, int]:
-    classes = sorted({one.name for annotation in annotations for one in annotation.objects})
-    if not classes:
-        raise UserError("no image has an object, so no label map can be made", fix="give one with --labelmap")
-    return {name: label for label, name in enumerate(classes, 1)}
+        After a mistake that may not be skipped, the rest is only checked. Raises UserErrors as `pack` does.
+        """
+        storage = self._options.storage
 
+        def make(labelled: Labelled | UserError) -> Made | UserError:
+            if isinstance(labelled, UserError):
+                return labelled
+            try:
+                picture = load_picture(labelled.annotation, storage)
+            except UserError as error:
+                return error
+            return labelled, picture, join_record(picture, labelled.boxes)
 
-@dataclass(frozen=True)
-class _TextFile:
-    """A file to be written, unless it is there and says just the same; what says something else is never lost."""
+        with self._processes(report.classes.labels) as processes:
+            labelled = processes.in_order(self._items("writing records", self._order()))
+            for made in in_order(make, labelled, self._workers if storage.decodes else 1):
+                if isinstance(made, UserError):
+                    report.skipped.add(made)
+                elif self._options.skip_bad or not report.skipped.count:
+                    yield made
+        self._refuse(report.skipped)
+        if not report.images:
+            raise UserErrors([*report.skipped.all(), UserError("no image is left to write")])
 
-    path: Path
-    text: str
-    fix: str
+    def _processes(self, labels: Mapping[str, int] | None) -> Processes:
+        labeller = Labeller(labels, self._options.clip_boxes, self._options.drop_difficult)
+        return Processes(labeller, self._workers, len(self._sources))
 
-    def refuse_other(self) -> None:
-        if self.path.exists() and read_bytes(self.path) != self.text.encode():
-            raise UserError("this exists already and says something else", where=str(self.path), fix=self.fix)
+    def _items(self, what: str, order: Sequence[int]) -> Iterator[Source]:
+        return (self._sources[position] for position in self._watch(order, what))
 
-    def write(self) -> None:
-        self.refuse_other()
-        with atomic_write(self.path, "w") as file:
-            file.write(self.text)
+    def _order(self) -> Sequence[int]:
+        """Positions of the sources."""
+        if not self._options.shuffle:
+            return range(len(self._sources))
+        order = array("Q", range(len(self._sources)))
+        random.Random(self._options.seed).shuffle(order)
+        return order
+
+    def _refuse(self, mistakes: Mistakes) -> None:
+        if mistakes.count and not self._options.skip_bad:
+            closing = UserError("nothing was written", fix="or leave such images out with --skip-bad")
+            raise UserErrors([*mistakes.all(), closing])

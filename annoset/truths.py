@@ -73,7 +73,10 @@ class GroundTruths:
         if policy.resize_mode == ResizeParameter.FIT_SMALL_SIZE:
             found = "resize_mode FIT_SMALL_SIZE gives each image a size of its own, and with it other prior boxes"
             raise UserError(found, where=where, expected="WARP or FIT_LARGE_SIZE_AND_PAD")
-        if policy.resize_mode != ResizeParameter.WARP and not self.image_hw.all():
+        if policy.resize_mode == ResizeParameter.WARP:  # boxes in 0–1 stay, held to the image
+            held = np.concatenate((np.maximum(self.boxes[:, :2], 0), np.minimum(self.boxes[:, 2:], 1)), axis=1)
+            return replace(self, boxes=held)
+        if not self.image_hw.all():
             found = "resize_mode FIT_LARGE_SIZE_AND_PAD needs the sizes of the images, which the records do not give"
             raise UserError(found, where=where, fix="make the LMDB again with `netgen lmdb`")
         boxes = np.empty_like(self.boxes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,8 @@ def _opencv(job: Job) -> Run:
         raise SkippedError("OpenCV is not installed") from error
     if not hasattr(cv2.dnn, "readNetFromCaffe"):
         raise SkippedError(f"OpenCV {cv2.__version__} has no Caffe importer; the last with one is 4.x")
+    if any(layer.type == "DetectionOutput" and layer.p.keep_top_k < 0 for layer in job.graph.layers):
+        raise SkippedError(f"OpenCV {cv2.__version__} writes beyond its memory without a keep_top_k")
     try:
         net = cv2.dnn.readNetFromCaffe(str(job.prototxt), str(job.caffemodel))
     except cv2.error as error:
@@ -134,6 +137,30 @@ def _opencv(job: Job) -> Run:
             return dict(zip(layers.values(), net.forward(list(layers))))
         except cv2.error as error:
             raise SkippedError(f"OpenCV {cv2.__version__} cannot run the net: {error.err}") from error
+
+    return run
+
+
+def _mnn(job: Job) -> Run:
+    from converters.mnn import MnnError, MnnNet
+
+    try:
+        net = MnnNet(job.prototxt, job.caffemodel)
+    except MnnError as error:
+        raise SkippedError(str(error)) from error
+    # MNN calls a blob that layers change in place after the last of them.
+    made = Counter(top for layer in job.graph.layers for top in layer.tops)
+    names = {job.maker(blob) if made[blob] > 1 else blob: blob for blob in job.blobs}
+    detections = {top for layer in job.graph.layers if layer.type == "DetectionOutput" for top in layer.tops}
+
+    def run(inputs: Arrays) -> Arrays:
+        try:
+            tops = net.run(inputs, names)
+        except MnnError as error:
+            raise SkippedError(str(error)) from error
+        found = {names[name]: top for name, top in tops.items()}
+        # Its rows of detections lack the number of the image.
+        return {blob: np.insert(top, 0, 0, axis=-1) if blob in detections else top for blob, top in found.items()}
 
     return run
 
@@ -159,5 +186,6 @@ BACKENDS: dict[str, Callable[[Job], Run]] = {
     "PyTorch": _pytorch,
     "ONNX Runtime": _onnx_runtime,
     "OpenCV": _opencv,
+    "MNN": _mnn,
     "pycaffe": _pycaffe,
 }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 _MIN_OVERLAP = 0.5  # of two detections taken for the same
+_NEAR = 1e-4  # how far the corners of two lie apart that are the same without any overlap
 Pairs = Sequence["tuple[np.ndarray, np.ndarray]"]
 
 
@@ -106,7 +107,8 @@ def _matches(first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
     areas = [np.maximum(rows[:, 5:] - rows[:, 3:5], 0).prod(axis=1) for rows in (first, second)]
     union = areas[0][:, None] + areas[1] - inside
     overlap = np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
-    overlap[(first[:, None, 3:] == second[None, :, 3:]).all(axis=2)] = 1  # also without any area
+    near = np.isclose(first[:, None, 3:], second[None, :, 3:], rtol=_NEAR, atol=_NEAR)
+    overlap[near.all(axis=2)] = 1  # also without any area, as of a box whose corners are swapped
     overlap[(first[:, None, :2] != second[None, :, :2]).any(axis=2)] = 0
     found: list[tuple[int, int]] = []
     taken: tuple[set[int], set[int]] = set(), set()

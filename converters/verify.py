@@ -10,6 +10,7 @@ from pathlib import Path
 from converters.backends import BACKENDS, Arrays, Job, SkippedError
 from converters.caffemodel import read_weights, require_all
 from converters.differences import Difference, compare_detections, compare_values
+from converters.misreadings import known_misreadings
 from prototxt.errors import UserError
 from prototxt.graph import Graph
 
@@ -23,12 +24,19 @@ class Comparison:
         seconds: backend -> time of all inputs, loading included.
         differences: by blob in the net's order, then by backend.
         skipped: backend -> why it took no part.
+        misread: (blob, backend) -> what the backend, or the reference, is known to do otherwise than Caffe there: a
+            difference says nothing against the net.
     """
 
     reference: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    misread: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def unexplained(self, tolerance: float) -> list[Difference]:
+        """The differences above a tolerance, or NaN, that no known misreading explains."""
+        return [d for d in self.differences if not d.largest <= tolerance and (d.blob, d.backend) not in self.misread]
 
 
 def verify(
@@ -68,6 +76,9 @@ def verify(
         raise UserError(f"there is nothing to compare with ({reasons})", fix="pip install torch onnx onnxruntime")
     found.reference = next(iter(results))
     found.differences = _differences(job, found.reference, results)
+    for backend in results:
+        reasons = {**known_misreadings(graph, found.reference), **known_misreadings(graph, backend)}
+        found.misread.update({(blob, backend): reason for blob, reason in reasons.items()})
     return found
 
 
@@ -86,7 +97,7 @@ def _differences(job: Job, reference: str, results: Mapping[str, Sequence[Arrays
     found = []
     for blob in job.blobs:
         for backend, runs in results.items():
-            if backend == reference or blob not in runs[0]:
+            if backend == reference or any(blob not in results[name][0] for name in (reference, backend)):
                 continue
             pairs = [(one[blob], other[blob]) for one, other in zip(results[reference], runs)]
             if blob in detections:

@@ -19,7 +19,8 @@ def test_scratchdet_on_blood_cells(shared, tmp_path, monkeypatch, capsys):
     netgen(f"lmdb voc {shared}/data/bccd --split test --labelmap labelmap.prototxt -o test_lmdb")
     netgen(
         "build scratchdet300-root34 --labelmap labelmap.prototxt --train-lmdb trainval_lmdb --test-lmdb test_lmdb"
-        " --name-size test_name_size.txt --gpus 0 --batch-size 2 --iter-size 1 --base-lr 0.001 --max-iter 10 --random-seed 1 -o net"
+        " --name-size test_name_size.txt --gpus 0 --batch-size 2 --iter-size 1 --base-lr 0.001 --max-iter 10"
+        " --random-seed 1 -o net"
     )
     netgen("train --solver net/solver.prototxt")
     weights = "net/scratchdet300-root34_iter_10.caffemodel"

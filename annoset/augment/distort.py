@@ -1,6 +1,6 @@
 """Random changes of an image's colours (Howard 2013, as in SSD-Caffe's im_transforms.cpp, ApplyDistort).
 
-Every step works pixel by pixel, so distorting a part of an image equals the same part of the distorted image.
+Every change works pixel by pixel, so distorting a part of an image equals the same part of the distorted image.
 """
 
 from __future__ import annotations
@@ -11,6 +11,12 @@ import numpy as np
 from prototxt.errors import UserError
 from prototxt.schema import DistortionParameter
 
+# What is done to one image, in order: ("brightness", grey levels), ("contrast", factor), ("saturation", factor),
+# ("hue", OpenCV's half degrees), ("order", which channel comes first, second, third).
+Changes = tuple[tuple[str, float | tuple[int, ...]], ...]
+
+_ORDERS = (("brightness", "contrast", "saturation", "hue"), ("brightness", "saturation", "hue", "contrast"))
+_HSV_CHANNEL = {"hue": 0, "saturation": 1}
 _LEVELS = np.arange(256, dtype=np.float32)
 
 
@@ -31,87 +37,77 @@ def check_distortion(param: DistortionParameter, where: str) -> None:
 
 
 def needs_colour(param: DistortionParameter) -> bool:
-    """Whether a step may run that makes sense for three channels only."""
+    """Whether a change may be drawn that makes sense for three channels only."""
     return max(param.saturation_prob, param.hue_prob, param.random_order_prob) > 0
 
 
-def distort(image: np.ndarray, param: DistortionParameter, rng: np.random.Generator) -> np.ndarray:
-    """The distorted image, uint8 [H, W, 3] BGR (or [H, W]); the argument itself is not changed.
+def draw_changes(param: DistortionParameter, rng: np.random.Generator) -> Changes:
+    """Each change with its probability, its amount even between its bounds.
 
-    Contrast comes second or, as often, last but one; the channels are shuffled last.
+    Contrast comes second or, as often, last but one; the channels are shuffled last, each order as likely as another.
     """
-    for step in _ORDERS[rng.integers(2)]:
-        image = step(image, param, rng)
-    return image
+    changes = []
+    for name in _ORDERS[rng.integers(2)]:
+        if rng.random() < getattr(param, f"{name}_prob"):
+            changes.append((name, rng.uniform(*_bounds(param, name))))
+    if rng.random() < param.random_order_prob:
+        changes.append(("order", tuple(rng.permutation(3).tolist())))
+    return tuple(changes)
 
 
-def _brightness(image: np.ndarray, param: DistortionParameter, rng: np.random.Generator) -> np.ndarray:
-    if rng.random() >= param.brightness_prob:
-        return image
-    delta = rng.uniform(-param.brightness_delta, param.brightness_delta)
-    return adjust_brightness(image, delta)
+def distort(image: np.ndarray, changes: Changes) -> np.ndarray:
+    """The changed image, uint8 [H, W, 3] BGR (or [H, W]); the argument itself stays as it is."""
+    table = None  # of the changes of tone that wait to be looked up together
+    for name, amount in changes:
+        if name in ("brightness", "contrast"):
+            tone = tone_table(name, amount)
+            table = tone if table is None else tone[table]
+            continue
+        image, table = _look_up(image, table), None
+        image = _reorder(image, amount) if name == "order" else change_hsv(image, name, amount)
+    return _look_up(image, table)
 
 
-def _contrast(image: np.ndarray, param: DistortionParameter, rng: np.random.Generator) -> np.ndarray:
-    if rng.random() >= param.contrast_prob:
-        return image
-    return adjust_contrast(image, rng.uniform(param.contrast_lower, param.contrast_upper))
+def tone_table(name: str, amount: float) -> np.ndarray:
+    """Grey level -> grey level, uint8 [256], of a "brightness" (added) or "contrast" (factor, within 0.001 of 1 none).
+
+    What OpenCV's convertTo does in 8 bits: computed in float32, rounded half to even, held to 0–255.
+    """
+    if name == "contrast" and abs(amount - 1) <= 1e-3:
+        return _LEVELS.astype(np.uint8)
+    return _linear(1, amount) if name == "brightness" else _linear(amount, 0)
 
 
-def _saturation(image: np.ndarray, param: DistortionParameter, rng: np.random.Generator) -> np.ndarray:
-    if rng.random() >= param.saturation_prob:
-        return image
-    return adjust_saturation(image, rng.uniform(param.saturation_lower, param.saturation_upper))
-
-
-def _hue(image: np.ndarray, param: DistortionParameter, rng: np.random.Generator) -> np.ndarray:
-    if rng.random() >= param.hue_prob:
-        return image
-    return adjust_hue(image, rng.uniform(-param.hue_delta, param.hue_delta))
-
-
-def _random_order(image: np.ndarray, param: DistortionParameter, rng: np.random.Generator) -> np.ndarray:
-    if rng.random() >= param.random_order_prob:
-        return image
-    return np.ascontiguousarray(image[:, :, rng.permutation(3)])
-
-
-_ORDERS = (
-    (_brightness, _contrast, _saturation, _hue, _random_order),
-    (_brightness, _saturation, _hue, _contrast, _random_order),
-)
-
-
-def adjust_brightness(image: np.ndarray, delta: float) -> np.ndarray:
-    """Adds `delta` to every value, rounded and held to 0–255."""
-    return cv2.LUT(image, _table(1, delta))
-
-
-def adjust_contrast(image: np.ndarray, factor: float) -> np.ndarray:
-    """Multiplies every value, rounded and held to 0–255; a factor within 0.001 of 1 changes nothing."""
-    return cv2.LUT(image, _table(factor, 0)) if abs(factor - 1) > 1e-3 else image
-
-
-def adjust_saturation(image: np.ndarray, factor: float) -> np.ndarray:
-    """Multiplies the saturation in OpenCV's 8-bit HSV."""
-    return _through_hsv(image, 1, _table(factor, 0))
-
-
-def adjust_hue(image: np.ndarray, delta: float) -> np.ndarray:
-    """Adds `delta` to the hue in OpenCV's 8-bit HSV (0–179 around the circle).
+def change_hsv(image: np.ndarray, name: str, amount: float) -> np.ndarray:
+    """Adds to the "hue" or multiplies the "saturation" of OpenCV's 8-bit HSV (hue 0–179 around the circle).
 
     As in SSD-Caffe a hue below 0 becomes 0 (red), while one above 179 goes round the circle.
     """
-    return _through_hsv(image, 0, _table(1, delta)) if delta else image
+    if name == "hue" and not amount:
+        return image
+    channel = _HSV_CHANNEL[name]
+    hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
+    table = _linear(1, amount) if name == "hue" else _linear(amount, 0)
+    cv2.insertChannel(cv2.LUT(cv2.extractChannel(hsv, channel), table), hsv, channel)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
 
 
-def _table(factor: float, shift: float) -> np.ndarray:
-    """value -> factor * value + shift as OpenCV's convertTo does it in 8 bits: float32, half to even, saturated."""
+def _bounds(param: DistortionParameter, name: str) -> tuple[float, float]:
+    if name in ("brightness", "hue"):
+        delta = getattr(param, f"{name}_delta")
+        return -delta, delta
+    return getattr(param, f"{name}_lower"), getattr(param, f"{name}_upper")
+
+
+def _linear(factor: float, shift: float) -> np.ndarray:
     return np.clip(np.rint(_LEVELS * np.float32(factor) + np.float32(shift)), 0, 255).astype(np.uint8)
 
 
-def _through_hsv(image: np.ndarray, channel: int, table: np.ndarray) -> np.ndarray:
-    tables = np.stack((np.arange(256, dtype=np.uint8),) * 3, axis=1)[None]  # [1, 256, 3], each the identity
-    tables[0, :, channel] = table
-    hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), tables)
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+def _look_up(image: np.ndarray, table: np.ndarray | None) -> np.ndarray:
+    return image if table is None else cv2.LUT(image, table)
+
+
+def _reorder(image: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
+    result = np.empty_like(image, order="C")
+    cv2.mixChannels([image], [result], [end for pair in enumerate(order) for end in pair[::-1]])
+    return result

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from prototxt.errors import UserError
@@ -77,9 +78,9 @@ def fill_window(part: np.ndarray, window: Window, fill: np.ndarray) -> np.ndarra
     height, width = part.shape[:2]
     if (height, width) == (window.height, window.width):
         return part
-    row = np.tile(fill, window.width).reshape(window.width, *part.shape[2:])
-    canvas = np.empty((window.height, *row.shape), np.uint8)
-    canvas[:] = row
+    if not part.size:
+        row = np.tile(fill, window.width).reshape(1, window.width, *part.shape[2:])
+        return np.repeat(row, window.height, axis=0)
     top, left = max(-window.top, 0), max(-window.left, 0)
-    canvas[top : top + height, left : left + width] = part
-    return canvas
+    bottom, right = window.height - height - top, window.width - width - left
+    return cv2.copyMakeBorder(part, top, bottom, left, right, cv2.BORDER_CONSTANT, value=fill.tolist())

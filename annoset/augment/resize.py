@@ -41,10 +41,14 @@ def check_resize(param: ResizeParameter, channels: int, where: str) -> None:
         )
 
 
-def resize(image: np.ndarray, param: ResizeParameter, rng: np.random.Generator) -> np.ndarray:
-    """The image, uint8 [H, W(, C)], resized with one of the policy's interpolations, drawn evenly (default LINEAR)."""
+def draw_interpolation(param: ResizeParameter, rng: np.random.Generator) -> int:
+    """One of the policy's interpolations, each as likely as another, as OpenCV counts them; LINEAR if it names none."""
     modes = param.interp_mode
-    interpolation = _INTERPOLATION[modes[rng.integers(len(modes))]] if modes else cv2.INTER_LINEAR
+    return _INTERPOLATION[modes[rng.integers(len(modes))]] if modes else cv2.INTER_LINEAR
+
+
+def resize(image: np.ndarray, param: ResizeParameter, interpolation: int) -> np.ndarray:
+    """The image, uint8 [H, W(, C)], resized and, where the policy says so, padded."""
     height, width = _content_hw(param, image.shape[:2])
     resized = cv2.resize(image, (width, height), interpolation=interpolation)
     if param.resize_mode != ResizeParameter.FIT_LARGE_SIZE_AND_PAD:
@@ -84,16 +88,24 @@ def resize_boxes(boxes: np.ndarray, param: ResizeParameter, image_hw: tuple[int,
     """Corner boxes [N, 4] in 0–1 of an image, as corners in 0–1 of the resized image, padding included.
 
     They are held to the image on the side towards which they reach out of it (xmin, ymin at 0, xmax, ymax at 1).
+    Multiplied, padded and divided in Caffe's order, so that the last bit is Caffe's, too.
     """
+    image_size = np.array(image_hw[::-1], np.float32)
+    content, size, padding = _content_in(param, image_hw)
+    pixels = boxes * np.tile(image_size, 2) * np.tile(content, 2) / np.tile(image_size, 2)
+    low = padding + np.maximum(pixels[:, :2], 0)
+    high = padding + np.minimum(pixels[:, 2:], size)
+    return np.concatenate((low, high), axis=1) / np.tile(size, 2)
+
+
+def _content_in(param: ResizeParameter, image_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(width, height) of the image and of the whole after `resize`, and the padding left and above, all unrounded."""
     content = np.array(_exact_hw(param, image_hw)[::-1], np.float32)
     if param.resize_mode != ResizeParameter.FIT_LARGE_SIZE_AND_PAD:
-        low, high = np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:], 1)
-        return np.concatenate((low, high), axis=1)
+        return content, content, np.zeros(2, np.float32)
     size = np.array((param.width, param.height), np.float32)
     padding = (size - content) / 2
-    low = (padding + np.maximum(boxes[:, :2] * content, 0)) / size
-    high = (padding + np.minimum(boxes[:, 2:] * content, size)) / size
-    return np.concatenate((low, high), axis=1)
+    return size - 2 * padding, size, padding
 
 
 def extrapolate_boxes(
@@ -107,11 +119,11 @@ def extrapolate_boxes(
         return boxes
     height, width = _exact_hw(param, image_hw)
     crop_size = np.array((width, height), np.float32) * (crop_box[2:] - crop_box[:2])
-    factors = crop_size / np.array((param.width_scale, param.height_scale), np.float32)
-    if (factors < 1).any():
+    scale = np.array((param.width_scale, param.height_scale), np.float32)
+    if (crop_size < scale).any():
         raise UserError(
             f"transform_param.resize_param has width_scale {param.width_scale} and height_scale {param.height_scale},"
             f" more than the {crop_size[0]:g}x{crop_size[1]:g} pixels of the crop",
             expected="scales no larger than the resized and cropped image",
         )
-    return boxes * np.tile(factors, 2)
+    return boxes * np.tile(crop_size, 2) / np.tile(scale, 2)

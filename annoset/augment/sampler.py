@@ -12,8 +12,9 @@ import numpy as np
 from prototxt.errors import UserError
 from prototxt.schema import BatchSampler, SampleConstraint, Sampler
 
-# Trials drawn at once: most samplers find their box among the first few, SSD's own stop at 50.
-_TRIALS_AT_ONCE = 64
+# Trials of a sampler drawn at once: as many as SSD's own samplers may make.
+_TRIALS_AT_ONCE = 50
+_TINY = np.finfo(np.float32).tiny  # instead of an area of 0
 
 
 def check_samplers(samplers: Iterable[BatchSampler], where: str) -> None:
@@ -35,64 +36,105 @@ def check_samplers(samplers: Iterable[BatchSampler], where: str) -> None:
             )
 
 
-def pick_crop(samplers: Sequence[BatchSampler], objects: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-    """One box [4] drawn evenly from all that the samplers found, or None (the whole image) when they found none."""
-    found = [sample_boxes(sampler, objects, rng) for sampler in samplers if sampler.use_original_image]
-    boxes = np.concatenate(found) if found else np.empty((0, 4), np.float32)
-    return boxes[rng.integers(len(boxes))] if len(boxes) else None
+class CropSamplers:
+    """An AnnotatedData layer's batch samplers. They draw together, which costs a tenth of drawing one by one.
 
-
-def sample_boxes(batch_sampler: BatchSampler, objects: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The boxes [S, 4] of one sampler that satisfy its constraint towards `objects` [N, 4].
-
-    At most `max_trials` boxes are drawn and, where the sampler says so, at most `max_sample` are kept.
+    Args:
+        samplers: what `check_samplers` accepts. One with `use_original_image: false` never finds a box, as in Caffe.
     """
-    wanted = batch_sampler.max_sample if batch_sampler.HasField("max_sample") else batch_sampler.max_trials
-    found = np.empty((0, 4), np.float32)
-    for drawn in range(0, batch_sampler.max_trials, _TRIALS_AT_ONCE):
-        if len(found) >= wanted:
-            break
-        boxes = draw_boxes(batch_sampler.sampler, min(_TRIALS_AT_ONCE, batch_sampler.max_trials - drawn), rng)
-        good = boxes[satisfies(boxes, objects, batch_sampler.sample_constraint)]
-        found = np.concatenate((found, good))
-    return found[:wanted]
+
+    def __init__(self, samplers: Sequence[BatchSampler]) -> None:
+        self.active = [index for index, one in enumerate(samplers) if one.use_original_image]
+        used = [samplers[index] for index in self.active]
+        self._trials = [one.max_trials for one in used]
+        self._wanted = [one.max_sample if one.HasField("max_sample") else one.max_trials for one in used]
+        self._bounds = np.array([scale_and_ratio(one.sampler) for one in used], np.float32).reshape(-1, 4)
+        rules = [heeded(one.sample_constraint) for one in used]
+        self._kinds = np.array([kind for kind, _, _ in rules])
+        self._limits = np.array([limits for _, *limits in rules], np.float32).reshape(-1, 2)
+
+    def pick(self, objects: np.ndarray, rng: np.random.Generator) -> tuple[int, np.ndarray] | None:
+        """Which sampler found it and a box [4], drawn evenly from all that were found; None when none was found."""
+        found = self.sample(objects, rng)
+        makers = np.repeat(self.active, [len(boxes) for boxes in found])
+        if not len(makers):
+            return None
+        place = rng.integers(len(makers))
+        return int(makers[place]), np.concatenate(found)[place]
+
+    def sample(self, objects: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        """For each active sampler the boxes [S, 4] that satisfy its constraint towards `objects` [N, 4].
+
+        Of each at most `max_trials` boxes are drawn and, where it says so, at most `max_sample` are kept.
+        """
+        found, drawn = [np.empty((0, 4), np.float32) for _ in self.active], 0
+        while True:
+            counts = [
+                min(trials - drawn, _TRIALS_AT_ONCE) if trials > drawn and len(boxes) < wanted else 0
+                for trials, wanted, boxes in zip(self._trials, self._wanted, found, strict=True)
+            ]
+            if not any(counts):
+                return found
+            owners = np.repeat(np.arange(len(counts)), counts)
+            boxes = draw_boxes(self._bounds[owners], rng)
+            good = self.satisfied(boxes, owners, objects)
+            boxes, owners = boxes[good], owners[good]
+            edges = np.searchsorted(owners, np.arange(len(counts) + 1)).tolist()
+            for index, wanted in enumerate(self._wanted):
+                good = boxes[edges[index] : edges[index + 1]]
+                found[index] = (np.concatenate((found[index], good)) if len(found[index]) else good)[:wanted]
+            drawn += _TRIALS_AT_ONCE
+
+    def satisfied(self, boxes: np.ndarray, owners: np.ndarray, objects: np.ndarray) -> np.ndarray:
+        """Which of `boxes` [T, 4] satisfy the constraint of their own sampler with at least one object: bool [T]."""
+        good, kinds, limits = np.ones(len(boxes), bool), self._kinds[owners], self._limits[owners]
+        for kind, measure in _MEASURES.items():
+            rows = kinds == kind
+            if rows.any():
+                overlaps = measure(boxes[rows], objects)
+                low, high = limits[rows, :1], limits[rows, 1:]
+                good[rows] = ((overlaps >= low) & (overlaps <= high)).any(axis=1)
+        return good
 
 
-def draw_boxes(sampler: Sampler, count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` random boxes [count, 4] inside the image.
-
-    The scale is even between its bounds; so is the aspect ratio, held to [scale², 1/scale²], between
-    which both sides fit into the image.
-    """
-    if sampler.min_scale == 1:  # the whole image, whatever the aspect ratio
-        return np.tile(np.array([0, 0, 1, 1], np.float32), (count, 1))
-    scale_draw, ratio_draw, left, top = rng.random((4, count), dtype=np.float32)
-    scale = sampler.min_scale + scale_draw * (sampler.max_scale - sampler.min_scale)
-    ratio = sampler.min_aspect_ratio + ratio_draw * (sampler.max_aspect_ratio - sampler.min_aspect_ratio)
-    root = np.sqrt(np.minimum(np.maximum(ratio, scale**2), scale**-2))
-    # A side can round to just above 1, on which SSD-Caffe aborts ("a <= b").
-    width, height = np.minimum(scale * root, 1), np.minimum(scale / root, 1)
-    left, top = left * (1 - width), top * (1 - height)
-    return np.minimum(np.stack((left, top, left + width, top + height), axis=1), 1)
+def scale_and_ratio(sampler: Sampler) -> tuple[float, float, float, float]:
+    """What bounds a sampler's boxes: smallest and largest scale, smallest and largest aspect ratio."""
+    return sampler.min_scale, sampler.max_scale, sampler.min_aspect_ratio, sampler.max_aspect_ratio
 
 
-def satisfies(boxes: np.ndarray, objects: np.ndarray, constraint: SampleConstraint) -> np.ndarray:
-    """Which of `boxes` [T, 4] satisfy the constraint with at least one of `objects` [N, 4]: bool [T].
+def heeded(constraint: SampleConstraint) -> tuple[str, float, float]:
+    """The overlap that a sampler bounds ("" when it bounds none), and the smallest and the largest that will do.
 
     Of several kinds of constraint in one sampler SSD-Caffe heeds the first only, in the order jaccard
     overlap, sample coverage, object coverage: what the first let pass is never taken back. So do we.
     """
-    for kind, measure in _MEASURES.items():
+    for kind in _MEASURES:
         low, high = f"min_{kind}", f"max_{kind}"
         if constraint.HasField(low) or constraint.HasField(high):
-            values = measure(boxes, objects)
-            good = np.ones(values.shape, bool)
-            if constraint.HasField(low):
-                good &= values >= getattr(constraint, low)
-            if constraint.HasField(high):
-                good &= values <= getattr(constraint, high)
-            return good.any(axis=1)
-    return np.ones(len(boxes), bool)
+            return (
+                kind,
+                getattr(constraint, low) if constraint.HasField(low) else -np.inf,
+                getattr(constraint, high) if constraint.HasField(high) else np.inf,
+            )
+    return "", -np.inf, np.inf
+
+
+def draw_boxes(bounds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Random boxes [T, 4] inside the image, one for each row of `bounds` ([T, 4], as `scale_and_ratio` gives them).
+
+    The scale is even between its bounds; so is the aspect ratio, held to [scale², 1/scale²], between
+    which both sides fit into the image; so is the place among those where the box lies in the image.
+    """
+    min_scale, max_scale, min_ratio, max_ratio = bounds.T
+    scale_draw, ratio_draw, left, top = rng.random((4, len(bounds)), dtype=np.float32)
+    scale = min_scale + scale_draw * (max_scale - min_scale)
+    ratio = min_ratio + ratio_draw * (max_ratio - min_ratio)
+    square = scale * scale
+    root = np.sqrt(np.minimum(np.maximum(ratio, square), 1 / square))
+    # A side can round to just above 1, on which SSD-Caffe aborts ("a <= b").
+    width, height = np.minimum(scale * root, 1), np.minimum(scale / root, 1)
+    left, top = left * (1 - width), top * (1 - height)
+    return np.minimum(np.stack((left, top, left + width, top + height), axis=1), 1)
 
 
 def areas(boxes: np.ndarray) -> np.ndarray:
@@ -102,22 +144,24 @@ def areas(boxes: np.ndarray) -> np.ndarray:
 
 def intersections(boxes: np.ndarray, objects: np.ndarray) -> np.ndarray:
     """Areas [T, N] of what each of `boxes` [T, 4] shares with each of `objects` [N, 4]."""
-    sides = np.minimum(boxes[:, None, 2:], objects[None, :, 2:]) - np.maximum(boxes[:, None, :2], objects[None, :, :2])
-    np.maximum(sides, 0, out=sides)
-    return sides[..., 0] * sides[..., 1]
+    # Computed as [N, T]: there are more boxes than objects, and long rows are what NumPy is fast at.
+    (left, top, right, bottom), (x0, y0, x1, y1) = boxes.T.copy(), objects.T[:, :, None]
+    width = np.maximum(np.minimum(right, x1) - np.maximum(left, x0), 0)
+    height = np.maximum(np.minimum(bottom, y1) - np.maximum(top, y0), 0)
+    return (width * height).T
 
 
 def jaccard(boxes: np.ndarray, objects: np.ndarray) -> np.ndarray:
     """Intersection over union [T, N]; 0 where nothing is shared."""
     shared = intersections(boxes, objects)
     union = areas(boxes)[:, None] + areas(objects)[None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+    return shared / np.maximum(union, _TINY)
 
 
 def coverage(boxes: np.ndarray, objects: np.ndarray) -> np.ndarray:
     """The part [T, N] of each of `boxes` that lies in each of `objects`; 0 where nothing is shared."""
     shared = intersections(boxes, objects)
-    return np.divide(shared, areas(boxes)[:, None], out=np.zeros_like(shared), where=shared > 0)
+    return shared / np.maximum(areas(boxes)[:, None], _TINY)
 
 
 _MEASURES = {

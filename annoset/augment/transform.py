@@ -1,8 +1,10 @@
 """What an AnnotatedData layer does to one image and its boxes (SSD-Caffe: annotated_data_layer, data_transformer).
 
-Order: distort, expand, batch sampler's crop, resize, crop_size, mirror, mean, scale. Every step that
+Order: distort, expand, batch sampler's crop, resize, noise, crop_size, mirror, mean, scale. Every step that
 the layer's parameters name is taken in both phases, as in Caffe; `crop_size` alone is random in TRAIN
 and central in TEST.
+
+All that is random about a sample is drawn first, into a `Plan`; then the pixels that the plan shows are computed.
 
 Annotations are rows of the label blob, float32 [N, 8]: item, class, instance, xmin, ymin, xmax, ymax
 (0–1 of the image as it is at that step), difficult.
@@ -12,32 +14,66 @@ Unlike SSD-Caffe, images are not compressed to JPEG again between distortion, ex
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from annoset.augment.distort import check_distortion, distort, needs_colour
+from annoset.augment.distort import Changes, check_distortion, distort, draw_changes, needs_colour
 from annoset.augment.expand import Window, check_expansion, crop, expand, fill_window, visible
-from annoset.augment.resize import check_resize, extrapolate_boxes, resize, resize_boxes, resized_hw
-from annoset.augment.sampler import check_samplers, coverage, pick_crop
+from annoset.augment.mean import Mean
+from annoset.augment.noise import add_noise, check_noise, draw_specks
+from annoset.augment.resize import (
+    check_resize,
+    draw_interpolation,
+    extrapolate_boxes,
+    resize,
+    resize_boxes,
+    resized_hw,
+)
+from annoset.augment.sampler import CropSamplers, check_samplers, coverage
 from prototxt.errors import UserError
-from prototxt.io import read_binary
 from prototxt.schema import EmitConstraint, LayerParameter, ResizeParameter
 
 ITEM, LABEL, BOX = 0, 1, slice(3, 7)  # columns of a label row
-_WHOLE = np.array([0, 0, 1, 1], np.float32)
 
-# Fields of Caffe's schema that change nothing here: each is refused when it is set, with what to do.
+# Fields of Caffe's schema that change nothing in SSD-Caffe: each is refused when it is set, with what to do.
 _REFUSED = {
-    "transform_param.noise_param": "remove noise_param",
     "transform_param.resize_param.prob": "remove it, or set it to 1: SSD-Caffe resizes every image whatever it says",
-    "data_param.rand_skip": "remove it: SSD-Caffe does not skip records either",
     "data_param.scale": "write it in transform_param",
     "data_param.mean_file": "write it in transform_param",
     "data_param.crop_size": "write it in transform_param",
     "data_param.mirror": "write it in transform_param",
     "data_param.force_encoded_color": "write force_color in transform_param",
 }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one sample shows and how; all that is random about it.
+
+    Attributes:
+        canvas: the image, or what it was expanded to, in the image's pixels.
+        sampler: the number of the batch sampler that found the crop; None when none did, and the canvas is shown whole.
+        window: the part of the canvas that is shown, in the image's pixels.
+        changes: of the colours.
+        interpolation: as OpenCV counts them.
+        specks: pixels of the resized image that salt and pepper fall on, [S, 2] (row, column).
+        crop: the part of the resized image that the net sees.
+        mirror: whether left and right change places.
+        rows: the boxes that are left, as label rows.
+    """
+
+    canvas: Window
+    sampler: int | None
+    window: Window
+    changes: Changes
+    interpolation: int
+    specks: np.ndarray
+    crop: Window
+    mirror: bool
+    rows: np.ndarray
 
 
 class Transformer:
@@ -56,19 +92,63 @@ class Transformer:
     def __init__(self, layer: LayerParameter, phase: str, channels: int, root: Path) -> None:
         self.where = f'layer "{layer.name}" ({layer.type})'
         self.param = layer.transform_param
-        self.samplers = list(layer.annotated_data_param.batch_sampler)
         self.channels = channels
         self.random_crop = phase == "TRAIN"
+        check_samplers(layer.annotated_data_param.batch_sampler, self.where)
         self._check(channels)
-        self.mean = self._read_mean(channels, root)
-        fill = np.zeros(1) if self.mean is None else self.mean[:, 0, 0]
-        self.fill = np.clip(np.rint(np.broadcast_to(fill, channels)), 0, 255).astype(np.uint8)
+        self.samplers = CropSamplers(layer.annotated_data_param.batch_sampler)
+        self.mean = Mean(self.param, channels, root, self.where)
 
     def __call__(self, image: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Transform one image, uint8 [H, W, 3] BGR (or [H, W]), and its label rows [N, 8]; both stay unchanged.
 
         Returns:
             The net's input before mean and scale, uint8 [height, width(, 3)], and the rows of the boxes left in it.
+        """
+        plan = self.plan(image.shape[:2], rows, rng)
+        return self.render(image, plan), plan.rows
+
+    def plan(self, image_hw: tuple[int, int], rows: np.ndarray, rng: np.random.Generator) -> Plan:
+        """Draw what becomes of an image of `image_hw` with the label rows [N, 8]."""
+        p, policy = self.param, self.param.resize_param
+        canvas = expand(image_hw, p.expand_param, rng) if p.HasField("expand_param") else Window(0, 0, *image_hw)
+        if canvas != Window(0, 0, *image_hw):
+            rows = self.project(rows, canvas.box(image_hw))
+        sampler, window = None, canvas
+        if picked := self.samplers.pick(rows[:, BOX], rng):
+            sampler, box = picked
+            window, rows = crop(canvas, box), self.project(rows, box)
+        window_hw = sized_hw = (window.height, window.width)
+        if p.HasField("resize_param"):
+            sized_hw = resized_hw(policy, window_hw)
+            rows = replace_boxes(rows, resize_boxes(rows[:, BOX], policy, window_hw))
+        place = self._place(sized_hw, rng)
+        rows = self.project(rows, place.box(sized_hw))
+        mirror = bool(p.mirror and rng.random() < 0.5)
+        if mirror:
+            left, top, right, bottom = rows[:, BOX].T
+            rows = replace_boxes(rows, np.stack((1 - right, top, 1 - left, bottom), axis=1))
+        if p.HasField("resize_param"):
+            rows = replace_boxes(rows, extrapolate_boxes(rows[:, BOX], policy, window_hw, place.box(sized_hw)))
+        return Plan(
+            canvas,
+            sampler,
+            window,
+            changes=draw_changes(p.distort_param, rng),
+            interpolation=draw_interpolation(policy, rng),
+            specks=draw_specks(p.noise_param, sized_hw, rng),
+            crop=place,
+            mirror=mirror,
+            rows=rows,
+        )
+
+    def render(self, image: np.ndarray, plan: Plan) -> np.ndarray:
+        """The net's input before mean and scale: what the plan makes of an image, uint8 [height, width(, 3)].
+
+        Only what the plan shows is computed: colours change pixel by pixel, so the order does not matter.
+
+        Raises:
+            UserError: the image has other channels than the layer's.
         """
         channels = 1 if image.ndim == 2 else image.shape[2]
         if channels != self.channels:
@@ -77,31 +157,18 @@ class Transformer:
                 expected=f"{self.channels}, as the first image of the LMDB",
                 fix="set transform_param.force_color: true",
             )
-        image, rows = self._frame(image, rows, rng)
-        frame_hw, policy = image.shape[:2], self.param.resize_param
+        part = visible(image, plan.window)
+        image = fill_window(distort(part, plan.changes) if part.size else part, plan.window, self.mean.fill)
         if self.param.HasField("resize_param"):
-            image = resize(image, policy, rng)
-            rows = replace_boxes(rows, resize_boxes(rows[:, BOX], policy, frame_hw))
-        image, crop_box = self._crop_size(image, rng)
-        rows = self.project(rows, crop_box)
-        if self.param.mirror and rng.random() < 0.5:
-            image = image[:, ::-1]
-            left, top, right, bottom = rows[:, BOX].T
-            rows = replace_boxes(rows, np.stack((1 - right, top, 1 - left, bottom), axis=1))
-        if self.param.HasField("resize_param"):
-            rows = replace_boxes(rows, extrapolate_boxes(rows[:, BOX], policy, frame_hw, crop_box))
-        return image, rows
+            image = resize(image, self.param.resize_param, plan.interpolation)
+        if self.param.HasField("noise_param"):
+            image = add_noise(image, self.param.noise_param, plan.specks)
+        image = visible(image, plan.crop)
+        return cv2.flip(image, 1) if plan.mirror else image
 
     def normalise(self, image: np.ndarray, out: np.ndarray) -> None:
         """Write (image - mean) * scale to `out`, float32 [C, height, width]."""
-        planes = np.atleast_3d(image).transpose(2, 0, 1)
-        self._check_mean(image.shape[:2])
-        if self.mean is None:
-            out[...] = planes
-        else:
-            np.subtract(planes, self.mean, out=out)
-        if self.param.scale != 1:
-            out *= np.float32(self.param.scale)
+        self.mean.normalise(image, out)
 
     def output_shape(self, image_hw: tuple[int, int]) -> tuple[int, int, int]:
         """(C, height, width) of an image of `image_hw` after every step.
@@ -111,8 +178,8 @@ class Transformer:
         """
         if self.param.HasField("resize_param"):
             image_hw = resized_hw(self.param.resize_param, image_hw)
-        output_hw = self._crop_hw(image_hw) or image_hw
-        self._check_mean(output_hw)
+        output_hw = self._crop_hw(image_hw)
+        self.mean.check(output_hw)
         return self.channels, *output_hw
 
     def project(self, rows: np.ndarray, window: np.ndarray) -> np.ndarray:
@@ -121,43 +188,21 @@ class Transformer:
         keep = (boxes[:, :2] < window[2:]).all(axis=1) & (boxes[:, 2:] > window[:2]).all(axis=1)
         if self.param.HasField("emit_constraint"):
             keep &= _emitted(boxes, window, self.param.emit_constraint)
-        size = window[2:] - window[:2]
-        projected = np.clip((boxes - np.tile(window[:2], 2)) / np.tile(size, 2), 0, 1)
+        corner = window[[0, 1, 0, 1]]
+        projected = np.clip((boxes - corner) / (window[[2, 3, 2, 3]] - corner), 0, 1)
         keep &= (projected[:, 2:] > projected[:, :2]).all(axis=1)
         return replace_boxes(rows, projected)[keep]
 
-    def _frame(self, image: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Distortion, expansion and the batch sampler's crop, of which only the crop's pixels are computed."""
-        image_hw = image.shape[:2]
-        window = Window(0, 0, *image_hw)
-        if self.param.HasField("expand_param"):
-            window = expand(image_hw, self.param.expand_param, rng)
-            if window != Window(0, 0, *image_hw):
-                rows = self.project(rows, window.box(image_hw))
-        box = pick_crop(self.samplers, rows[:, BOX], rng)
-        if box is not None:
-            window, rows = crop(window, box), self.project(rows, box)
-        part = visible(image, window)
-        if self.param.HasField("distort_param") and part.size:
-            part = distort(part, self.param.distort_param, rng)
-        return fill_window(part, window, self.fill), rows
-
-    def _crop_size(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """The crop of fixed size, and the box [4] in 0–1 of `image` that it shows."""
-        image_hw = image.shape[:2]
+    def _place(self, image_hw: tuple[int, int], rng: np.random.Generator) -> Window:
+        """Where the crop of fixed size is cut; all of the image when there is none."""
         crop_hw = self._crop_hw(image_hw)
-        if crop_hw is None:
-            return image, _WHOLE
         spare = [side - crop for side, crop in zip(image_hw, crop_hw, strict=True)]
         top, left = (int(rng.integers(s + 1)) for s in spare) if self.random_crop else (s // 2 for s in spare)
-        window = Window(top, left, *crop_hw)
-        return visible(image, window), window.box(image_hw)
+        return Window(top, left, *crop_hw)
 
-    def _crop_hw(self, image_hw: tuple[int, int]) -> tuple[int, int] | None:
+    def _crop_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         size = self.param.crop_size
-        crop_hw = (size or self.param.crop_h, size or self.param.crop_w)
-        if not any(crop_hw):
-            return None
+        crop_hw = (size or self.param.crop_h or image_hw[0], size or self.param.crop_w or image_hw[1])
         if crop_hw[0] > image_hw[0] or crop_hw[1] > image_hw[1]:
             raise UserError(
                 f"transform_param crops {_by(crop_hw)} (height x width) from an image of {_by(image_hw)}",
@@ -169,9 +214,10 @@ class Transformer:
 
     def _check(self, channels: int) -> None:
         p = self.param
-        check_samplers(self.samplers, self.where)
         if p.HasField("resize_param"):
             check_resize(p.resize_param, channels, self.where)
+        if p.HasField("noise_param"):
+            check_noise(p.noise_param, channels, self.where)
         if p.HasField("expand_param"):
             check_expansion(p.expand_param, self.where)
             if p.HasField("mean_file"):
@@ -193,43 +239,6 @@ class Transformer:
                 f"transform_param has crop_h {p.crop_h} and crop_w {p.crop_w}", where=self.where, expected="both"
             )
 
-    def _read_mean(self, channels: int, root: Path) -> np.ndarray | None:
-        """The mean to subtract, float32 [C or 1, H or 1, W or 1]."""
-        values = self.param.mean_value
-        if self.param.HasField("mean_file"):
-            return self._read_mean_file(channels, root / self.param.mean_file)
-        if not values:
-            return None
-        if len(values) not in (1, channels):
-            raise UserError(
-                f"transform_param has {len(values)} mean_values",
-                where=self.where,
-                expected=f"one, or one for each of the {channels} channels",
-            )
-        return np.array(values, np.float32).reshape(-1, 1, 1)
-
-    def _read_mean_file(self, channels: int, path: Path) -> np.ndarray:
-        blob = read_binary(path, "BlobProto")
-        legacy = (blob.num, blob.channels, blob.height, blob.width)
-        shape = tuple(blob.shape.dim) if blob.HasField("shape") else legacy
-        mean = np.array(blob.data or blob.double_data, np.float32)
-        if len(shape) not in (3, 4) or shape[-3] != channels or mean.size != np.prod(shape):
-            raise UserError(
-                f"the mean has shape {shape} and {mean.size} values",
-                where=str(path),
-                expected=f"1 x {channels} x height x width of the net's input",
-            )
-        return mean.reshape(shape[-3:])
-
-    def _check_mean(self, input_hw: tuple[int, int]) -> None:
-        if self.param.HasField("mean_file") and self.mean.shape[1:] != input_hw:
-            raise UserError(
-                f"transform_param.mean_file holds a mean of {_by(self.mean.shape[1:])} (height x width)",
-                where=self.where,
-                expected=f"{_by(input_hw)}, the size of the net's input",
-                fix="use mean_value, which fits any size",
-            )
-
 
 def check_supported(layer: LayerParameter) -> None:
     """Raises UserError for the first field that is set and not supported, or that contradicts another."""
@@ -243,7 +252,7 @@ def check_supported(layer: LayerParameter) -> None:
             message.HasField(field)
             and getattr(message, field) != message.DESCRIPTOR.fields_by_name[field].default_value
         ):
-            raise UserError(f"{path} is not supported yet", where=where, fix=fix)
+            raise UserError(f"{path} is not supported: it is of no effect in SSD-Caffe", where=where, fix=fix)
     p = layer.transform_param
     for one, other in (("force_color", "force_gray"), ("mean_file", "mean_value")):
         if getattr(p, one) and getattr(p, other):

@@ -96,3 +96,26 @@ class Builder:
             for names in (node.input, node.output):
                 names[:] = [name if each == value else each for each in names]
         return name
+
+
+class LayerBuilder:
+    """A builder for the many small steps of one layer."""
+
+    def __init__(self, build: Builder, layer: Layer) -> None:
+        self._build, self._layer = build, layer
+
+    def node(self, op: str, *inputs: str, **attributes: Any) -> Any:
+        """See `Builder.node`."""
+        return self._build.node(op, inputs, self._layer, **attributes)
+
+    def array(self, value: str) -> np.ndarray | None:
+        """See `Builder.array`."""
+        return self._build.array(value)
+
+    def floats(self, array: Any, name: str) -> str:
+        """A constant of float32, called `<layer>/<name>`."""
+        return self._build.constant(array, f"{self._layer.name}/{name}")
+
+    def ints(self, array: Any, name: str) -> str:
+        """A constant of int64, called `<layer>/<name>`."""
+        return self._build.constant(array, f"{self._layer.name}/{name}", np.int64)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from converters.detection_check import check_detection
 from converters.pytorch.boxes import check_sizes, decode, split_priors
 from converters.pytorch.nms import Suppression
 from prototxt.graph import Layer
@@ -29,7 +28,7 @@ class DetectionOutput(nn.Module):
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
-        _check(layer)
+        check_detection(layer)
         self.layer, self.p = layer, layer.p
         self.save_output = layer.p.save_output_param if layer.p.HasField("save_output_param") else None
 
@@ -102,31 +101,6 @@ class DetectionOutput(nn.Module):
         above = np.flatnonzero(scores > lowest)
         above = above[np.argsort(-scores[above], kind="stable")]
         return above[: nms.top_k] if nms.HasField("top_k") and nms.top_k > -1 else above
-
-
-def _check(layer: Layer) -> None:
-    p, shapes = layer.p, layer.bottom_shapes
-    if p.num_classes < 1 + (p.background_label_id == 0):
-        raise layer.error(f"num_classes is missing or too small: {p.num_classes}", fix="count the background, too")
-    if p.background_label_id == -1 and p.share_location:
-        raise layer.error("background_label_id: -1 with share_location: true", expected="share_location: false")
-    if p.nms_param.nms_threshold < 0:
-        raise layer.error(f"nms_threshold is {p.nms_param.nms_threshold:g}", expected="0 or more")
-    if not 0 < p.nms_param.eta <= 1:
-        raise layer.error(f"eta of nms_param is {p.nms_param.eta:g}", expected="above 0 and at most 1")
-    if p.visualize:
-        raise layer.error("visualize opens windows, which is not supported", fix="drop it, and draw the detections")
-    if shapes[0][0] != shapes[1][0]:
-        raise layer.error(f"its locations are of {shapes[0][0]} images, its scores of {shapes[1][0]}")
-    priors = shapes[2][2] // 4
-    for i, values in enumerate((2, 4)[: len(shapes) - 3], start=3):
-        if prod(shapes[i]) != shapes[0][0] * priors * values:
-            raise layer.error(
-                f'bottom "{layer.bottoms[i]}" (of a first stage) has {prod(shapes[i])} values',
-                expected=f"{values} for each of {priors} priors and {shapes[0][0]} images",
-            )
-    if len(shapes) > 4 and not p.share_location:
-        raise layer.error("locations of a first stage need share_location: true")
 
 
 def _array(tensor: Tensor) -> np.ndarray:

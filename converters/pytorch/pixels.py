@@ -33,7 +33,7 @@ def read_name_sizes(path: str | Path) -> list[NamedSize]:
     """
     sizes = []
     for number, line in enumerate(read_bytes(path).decode("utf-8-sig", "replace").splitlines(), start=1):
-        words = line.split()
+        words = line.rsplit(None, 2)  # a name may have spaces in it
         if not words:
             continue
         if len(words) != 3 or not all(word.isdecimal() and int(word) > 0 for word in words[1:]):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from annoset.pack import Report
     from annoset.outputs import Targets
+    from annoset.pack import Report
 
 
 def print_report(report: Report, targets: Targets) -> None:

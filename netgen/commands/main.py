@@ -7,6 +7,7 @@ import sys
 import typer
 
 from netgen.commands import (
+    augment,
     build,
     convert,
     demo,
@@ -44,6 +45,7 @@ for verb in (
     lint.lint,
     priors.priors,
     toy.toy,
+    augment.augment,
     train.train,
     test.test,
     plot.plot,

@@ -8,19 +8,32 @@ import cv2
 import numpy as np
 import pytest
 
-from annoset.augment.distort import (
-    adjust_brightness,
-    adjust_contrast,
-    adjust_hue,
-    adjust_saturation,
-    check_distortion,
-    distort,
-    needs_colour,
-)
+from annoset.augment.distort import change_hsv, check_distortion, draw_changes, needs_colour, tone_table
+from annoset.augment.distort import distort as apply
 from prototxt.errors import UserError
 from prototxt.schema import DistortionParameter
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+
+
+def adjust_brightness(image: np.ndarray, delta: float) -> np.ndarray:
+    return apply(image, (("brightness", delta),))
+
+
+def adjust_contrast(image: np.ndarray, factor: float) -> np.ndarray:
+    return apply(image, (("contrast", factor),))
+
+
+def adjust_saturation(image: np.ndarray, factor: float) -> np.ndarray:
+    return apply(image, (("saturation", factor),))
+
+
+def adjust_hue(image: np.ndarray, delta: float) -> np.ndarray:
+    return apply(image, (("hue", delta),))
+
+
+def distort(image: np.ndarray, param: DistortionParameter, generator: np.random.Generator) -> np.ndarray:
+    return apply(image, draw_changes(param, generator))
 
 
 def saturated(values: np.ndarray) -> np.ndarray:
@@ -38,7 +51,14 @@ def test_contrast(factor):
 
 
 def test_a_contrast_of_almost_one_changes_nothing():
-    assert adjust_contrast(IMAGE, 1.0009) is IMAGE
+    np.testing.assert_array_equal(adjust_contrast(IMAGE, 1.0009), IMAGE)
+    assert (adjust_contrast(IMAGE, 1.003) != IMAGE).any()
+
+
+def test_changes_of_tone_that_follow_each_other_are_rounded_one_by_one():
+    both = apply(IMAGE, (("brightness", 20.6), ("contrast", 0.51)))
+    np.testing.assert_array_equal(both, adjust_contrast(adjust_brightness(IMAGE, 20.6), 0.51))
+    np.testing.assert_array_equal(tone_table("brightness", -300), np.zeros(256))
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.37])
@@ -68,7 +88,7 @@ def test_hue_goes_round_upwards_only():
     assert adjust_hue(blue_to_red, 60).tolist() == [[[0, 0, 255]]]  # 180 is red again
     assert adjust_hue(pink, 30).tolist() == [[[0, 128, 255]]]  # 165 + 30 = 195, shown as 15
     assert adjust_hue(orange, -20).tolist() == [[[0, 0, 255]]]  # 8 - 20 stays at 0
-    assert adjust_hue(pink, 0) is pink
+    assert change_hsv(pink, "hue", 0) is pink
 
 
 def test_nothing_happens_at_probability_zero():

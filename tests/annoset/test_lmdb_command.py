@@ -78,6 +78,7 @@ def test_all_annotations_of_bccd_survive(bccd, tmp_path):
         "    Platelets      361\n    RBC           4155\n    WBC            372\n"
         "    2 boxes without area (xmin = xmax or ymin = ymax), kept\n"
         f"{tmp_path}/trainval_test_name_size.txt: a line for each image: name, height, width\n"
+        f"{tmp_path}/trainval_test_list.txt: a line for each image: image, annotation\n"
         f"{tmp_path}/labelmap.prototxt: the label map\n"
     )
     assert class_labels(tmp_path / "labelmap.prototxt") == {"Platelets": 1, "RBC": 2, "WBC": 3}
@@ -90,6 +91,8 @@ def test_keys_images_and_sizes_of_bccd(bccd, tmp_path):
     run(bccd, "--split", "test", "-o", tmp_path / "lmdb")
     stems = (bccd / "ImageSets/Main/test.txt").read_text().split()
     assert (tmp_path / "test_name_size.txt").read_text() == "".join(f"{stem} 480 640\n" for stem in stems)
+    lines = [f"bccd/JPEGImages/{stem}.jpg bccd/Annotations/{stem}.xml\n" for stem in stems]
+    assert (tmp_path / "test_list.txt").read_text() == "".join(lines)
     with Database(tmp_path / "lmdb") as db:
         assert list(db.keys()) == [f"{i:08d}_bccd/JPEGImages/{stem}.jpg" for i, stem in enumerate(stems)]
         for (_, record), stem in zip(db, stems, strict=True):
@@ -128,8 +131,9 @@ def left(tmp_path: Path) -> list[str]:
 
 def test_paths_can_be_chosen(voc, tmp_path):
     out = tmp_path / "out"
-    run(voc, "--split", "train", "-o", out / "db", "--labelmap-out", out / "map", "--name-size", out / "sizes")
-    assert sorted(os.listdir(out)) == ["db", "map", "sizes"]
+    files = ("--labelmap-out", out / "map", "--name-size", out / "sizes", "--list", out / "list")
+    run(voc, "--split", "train", "-o", out / "db", *files)
+    assert sorted(os.listdir(out)) == ["db", "list", "map", "sizes"]
     assert (out / "sizes").read_text() == "a 40 60\nb 40 60\nc 40 60\n"
 
 
@@ -213,7 +217,7 @@ def test_the_mistakes_of_all_annotations_are_told(voc, tmp_path):
 def test_twenty_mistakes_are_shown_and_the_others_counted(voc, tmp_path):
     (voc / "ImageSets/Main/train.txt").write_text("".join(f"missing{number}\n" for number in range(25)))
     message = fails(voc, "--split", "train", "-o", tmp_path / "db")
-    assert message.count("has no image") == 20 and "and 5 more annotations have mistakes" in message
+    assert message.count("has no image") == 20 and "and 5 more images have mistakes" in message
 
 
 def test_bad_images_can_be_left_out(voc, tmp_path):
@@ -268,12 +272,12 @@ def test_options_that_contradict_each_other(voc, tmp_path):
 
 
 def test_a_full_disk_leaves_no_lmdb(voc, tmp_path, monkeypatch):
-    from annoset import pack
+    from annoset.database import Writer
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pack, "_write", full)
+    monkeypatch.setattr(Writer, "put", full)
     assert "db: cannot be written: No space left on device\n  fix: free some disk" in fails(
         voc, "--split", "train", "-o", tmp_path / "db"
     )

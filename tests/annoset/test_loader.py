@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from annoset.loader import AnnotatedDataSource
+from annoset.order import Order
 from prototxt.errors import UserError
 from prototxt.schema import AnnotatedDatum, Datum, LayerParameter, NetParameter
 from prototxt.text import parse
@@ -74,14 +77,15 @@ def database(tmp_path) -> Path:
     return write(tmp_path / "lmdb", *(record(png(image(index)), boxes) for index, boxes in enumerate(BOXES)))
 
 
-def layer(source: Path | str, text: str = RESIZE, batch_size: int = 2) -> LayerParameter:
+def layer(source: Path | str, text: str = RESIZE, batch_size: int = 2, rand_skip: int = 0) -> LayerParameter:
     text = f"""name: "data" type: "AnnotatedData" top: "data" top: "label"
-        data_param {{ source: "{source}" batch_size: {batch_size} backend: LMDB }} {text}"""
+        data_param {{ source: "{source}" batch_size: {batch_size} backend: LMDB rand_skip: {rand_skip} }} {text}"""
     return parse(text, LayerParameter()).message
 
 
-def source_of(path: Path | str, text: str = RESIZE, batch_size: int = 2, **options) -> AnnotatedDataSource:
-    return AnnotatedDataSource(layer(path, text, batch_size), **{"phase": "TRAIN", "seed": 1} | options)
+def source_of(path: Path | str, text: str = RESIZE, **options) -> AnnotatedDataSource:
+    fields = {name: options.pop(name) for name in ("batch_size", "rand_skip") if name in options}
+    return AnnotatedDataSource(layer(path, text, **fields), **{"phase": "TRAIN", "seed": 1} | options)
 
 
 def same(one: list[dict], other: list[dict]) -> bool:
@@ -143,6 +147,94 @@ def test_a_seed_gives_the_same_batches_whatever_the_threads(database):
     assert same(runs[0], runs[1]) and same(runs[0], runs[2]) and same(runs[0], runs[3])
     other = list(islice(source_of(database, AUGMENT, seed=2), 12))
     assert not any(same([a], [b]) for a, b in zip(runs[0], other, strict=True))
+
+
+@pytest.mark.parametrize("prefetch", [1, 2, 4])
+def test_any_number_of_threads_gives_bit_for_bit_what_none_gives(database, prefetch):
+    options = {"batch_size": 5, "rand_skip": 9, "order": Order(shuffle=True)}
+    alone = list(islice(source_of(database, AUGMENT, **options), 9))
+    with source_of(database, AUGMENT, prefetch=prefetch, **options) as source:
+        list(islice(source, 7))
+        source.restore({"seed": 1, "position": 0})
+        assert same(list(islice(source, 9)), alone)
+
+
+def test_several_processes_see_together_what_one_would(database):
+    order = {"shuffle": True}
+    alone = source_of(database, AUGMENT, batch_size=6, order=Order(**order)).next_batch()
+    shares = [source_of(database, AUGMENT, order=Order(**order, rank=rank, ranks=3)).next_batch() for rank in range(3)]
+    for item in range(6):
+        share, place = shares[item % 3], item // 3
+        np.testing.assert_array_equal(share["data"][place], alone["data"][item])
+        ours, whole = (
+            batch["label"][0, 0][batch["label"][0, 0, :, 0] == number][:, 1:]
+            for batch, number in ((share, place), (alone, item))
+        )
+        np.testing.assert_array_equal(ours, whole)
+
+
+def test_rand_skip_leaves_out_records_at_the_start(database):
+    options = {"phase": "TEST", "batch_size": 3}
+    firsts = [source_of(database, seed=seed, rand_skip=3, **options).next_batch()["data"] for seed in range(9)]
+    plain = source_of(database, **options).next_batch()["data"]
+    starts = [next(start for start in range(3) if (plain[start] == first[0]).all()) for first in firsts]
+    assert set(starts) == {0, 1, 2}
+    for start, first in zip(starts, firsts, strict=True):
+        np.testing.assert_array_equal(first, np.roll(plain, -start, axis=0))
+
+
+def test_a_sample_tells_what_was_drawn(database):
+    source = source_of(database, AUGMENT)
+    batch = source.next_batch()
+    for item in range(2):
+        sample = source.sample(item)
+        assert sample.key == f"0000000{item}_image{item}" and sample.plan.sampler in (None, 0, 1)
+        np.testing.assert_array_equal(batch["data"][item], sample.image.transpose(2, 0, 1) - MEAN)
+
+
+def class_record(index: int, label: int) -> AnnotatedDatum:
+    return AnnotatedDatum(datum=Datum(encoded=True, data=png(image(index)), label=label))
+
+
+def test_classes_of_whole_images(tmp_path):
+    """What convert_annoset --anno_type=classification writes, and the batch sampler's crops of it."""
+    path = write(tmp_path / "lmdb", *(class_record(index, 5 + index) for index in range(3)))
+    source = source_of(path, AUGMENT)
+    assert source.shape["label"] == (2, 1, 1, 1)
+    batches = list(islice(source, 2))
+    assert batches[0]["label"].dtype == np.float32
+    assert [batch["label"].ravel().tolist() for batch in batches] == [[5, 6], [7, 5]]
+    assert batches[0]["label"].shape == (2, 1, 1, 1)
+
+
+@pytest.mark.parametrize("classes_first", [False, True])
+def test_boxes_and_classes_do_not_mix(tmp_path, classes_first):
+    records = [GOOD, class_record(1, 3)]
+    path = write(tmp_path / "lmdb", *records[:: -1 if classes_first else 1])
+    with pytest.raises(UserError) as error:
+        source_of(path).next_batch()
+    kinds = ["boxes", "a class of the image"]
+    other, first = kinds if classes_first else kinds[::-1]
+    assert (
+        str(error.value)
+        == f"{path}, record 00000001_image1: the label is {other}; expected {first}, as in the first record"
+    )
+
+
+def test_memory_does_not_grow(database):
+    """Python's own; benchmarks/augmentation.py watches the process."""
+    source = source_of(database, AUGMENT)
+    list(islice(source, 20))
+    tracemalloc.start()
+    try:
+        used = []
+        for _ in range(2):
+            list(islice(source, 40))
+            gc.collect()
+            used.append(tracemalloc.get_traced_memory()[0])
+        assert used[1] - used[0] < 5_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_each_round_augments_anew(database):
@@ -236,7 +328,6 @@ def test_scratchdets_own_layer_on_real_images(shared, tmp_path):
         ),
         ({"batch_size": 0}, "data_param lacks source or batch_size; expected both"),
         ({"source": ""}, "data_param lacks source or batch_size; expected both"),
-        ({"rand_skip": 5}, "data_param.rand_skip is not supported yet"),
     ],
 )
 def test_mistakes_in_data_param(database, change, message):
@@ -364,6 +455,6 @@ def test_images_of_two_sizes_without_a_resize(tmp_path):
         source_of(path, "").next_batch()
     assert str(error.value) == (
         f"{path}, record 00000001_image1: the image is 20 x 30 pixels and 3 channel(s), the first of its batch"
-        " 48 x 64 pixels and 3 channel(s); expected images of one size in a batch\n"
+        " 48 x 64; expected images of one size in a batch\n"
         "  fix: give the layer's transform_param a resize_param"
     )

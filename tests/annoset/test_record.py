@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from annoset.annotation import Annotation, Object
-from annoset.record import make_record
+from annoset.picture import load_picture
+from annoset.record import boxes_part, join_record, make_record
 from prototxt.errors import UserError
+from prototxt.schema import AnnotatedDatum
 
 OBJECTS = (
     Object("dog", 1, 2, 30, 40),
@@ -88,3 +91,20 @@ def test_image_of_another_size(tmp_path, colour):
 def test_image_stored_on_its_side(tmp_path, colour):
     with pytest.raises(UserError, match="fix: the image is stored on its side: turn it, so that its boxes fit"):
         make_record(annotate(tmp_path / "a.jpg", colour, 60, 40), {})
+
+
+def test_the_bytes_are_those_of_the_whole_message(tmp_path, colour):
+    """They are put together from the image's part and the boxes' part."""
+    annotation = annotate(tmp_path / "a.jpg", colour)
+    raw = join_record(load_picture(annotation), boxes_part(annotation, {"cat": 5, "dog": 3}))
+    record = make_record(annotation, {"cat": 5, "dog": 3})
+    assert raw == record.SerializeToString() and AnnotatedDatum.FromString(raw) == record
+
+
+@pytest.mark.parametrize("corner", [1, 2, 3, 7, 333, 640.5, 45.7, float(np.float32(45.7))])
+def test_boxes_are_divided_as_in_float32(tmp_path, colour, corner):
+    image = tmp_path / "a.jpg"
+    annotation = replace(annotate(image, colour), objects=(Object("cat", corner, 0, 60, 40),), width=641)
+    box = AnnotatedDatum.FromString(boxes_part(annotation, {"cat": 1})).annotation_group[0].annotation[0].bbox
+    ulp = 0 if corner == np.float32(corner) else np.spacing(np.float32(box.xmin))
+    assert abs(np.float32(box.xmin) - np.float32(corner) / np.float32(641)) <= ulp

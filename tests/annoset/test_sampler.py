@@ -5,15 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from annoset.augment.sampler import (
-    check_samplers,
-    coverage,
-    draw_boxes,
-    jaccard,
-    pick_crop,
-    sample_boxes,
-    satisfies,
-)
+from annoset.augment.sampler import CropSamplers, check_samplers, coverage, draw_boxes, jaccard, scale_and_ratio
 from prototxt.errors import UserError
 from prototxt.schema import BatchSampler, SampleConstraint, Sampler
 
@@ -28,6 +20,23 @@ def boxes(*corners: tuple[float, ...]) -> np.ndarray:
     return np.array(corners, np.float32)
 
 
+def draw(sampler: Sampler, count: int, generator: np.random.Generator) -> np.ndarray:
+    return draw_boxes(np.tile(np.float32(scale_and_ratio(sampler)), (count, 1)), generator)
+
+
+def sample_boxes(sampler: BatchSampler, objects: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    return CropSamplers([sampler]).sample(objects, generator)[0]
+
+
+def satisfies(drawn: np.ndarray, objects: np.ndarray, constraint: SampleConstraint) -> np.ndarray:
+    samplers = CropSamplers([BatchSampler(sample_constraint=constraint)])
+    return samplers.satisfied(drawn, np.zeros(len(drawn), int), objects)
+
+
+def pick_crop(samplers: list[BatchSampler], objects: np.ndarray, generator: np.random.Generator):
+    return CropSamplers(samplers).pick(objects, generator)
+
+
 def test_overlaps_by_hand():
     one = boxes((0, 0, 0.5, 0.5))
     others = boxes((0.25, 0.25, 0.75, 0.75), (0.5, 0.5, 1, 1), (0, 0, 1, 1), (0.1, 0.1, 0.1, 0.3))
@@ -38,7 +47,7 @@ def test_overlaps_by_hand():
 
 def test_drawn_boxes_follow_the_bounds_of_scale_and_aspect_ratio():
     sampler = Sampler(min_scale=0.3, max_scale=1, min_aspect_ratio=0.5, max_aspect_ratio=2)
-    drawn = draw_boxes(sampler, 50_000, rng()).astype(float)
+    drawn = draw(sampler, 50_000, rng()).astype(float)
     width, height = drawn[:, 2] - drawn[:, 0], drawn[:, 3] - drawn[:, 1]
     scale, ratio = np.sqrt(width * height), width / height
 
@@ -57,14 +66,14 @@ def test_drawn_boxes_follow_the_bounds_of_scale_and_aspect_ratio():
 
 def test_boxes_of_nearly_the_whole_image_survive_rounding():
     sampler = Sampler(min_scale=0.999, max_scale=1, min_aspect_ratio=0.5, max_aspect_ratio=2)
-    drawn = draw_boxes(sampler, 200_000, rng())
+    drawn = draw(sampler, 200_000, rng())
     assert np.isfinite(drawn).all()
     assert drawn.min() >= 0 and drawn.max() <= 1
     assert (drawn[:, 2:] > drawn[:, :2]).all()
 
 
 def test_the_default_sampler_takes_the_whole_image():
-    np.testing.assert_array_equal(draw_boxes(Sampler(), 3, rng()), [[0, 0, 1, 1]] * 3)
+    np.testing.assert_array_equal(draw(Sampler(), 3, rng()), [[0, 0, 1, 1]] * 3)
 
 
 CONSTRAINTS = [
@@ -109,7 +118,7 @@ def test_every_sample_satisfies_its_constraint(bounds):
 @pytest.mark.parametrize("bounds", CONSTRAINTS, ids=str)
 def test_no_good_box_is_rejected(bounds):
     sampler = Sampler(min_scale=0.1, max_scale=1, min_aspect_ratio=0.5, max_aspect_ratio=2)
-    drawn = draw_boxes(sampler, 500, rng(3))
+    drawn = draw(sampler, 500, rng(3))
     kind = next(iter(bounds)).split("_", 1)[1]
     low, high = bounds.get(f"min_{kind}", -1), bounds.get(f"max_{kind}", 2)
     expected = [any(low <= overlap(kind, box, thing) <= high for thing in OBJECTS) for box in drawn]
@@ -153,7 +162,8 @@ def test_the_crop_is_drawn_evenly_from_all_samplers():
     half = BatchSampler(sampler=Sampler(min_scale=0.5, max_scale=0.5), max_sample=3, max_trials=3)
     generator, draws = rng(), 4000
     crops = [pick_crop([whole, half], OBJECTS, generator) for _ in range(draws)]
-    wholes = sum(bool(box[2] - box[0] == 1) for box in crops)
+    wholes = sum(bool(box[2] - box[0] == 1) for _, box in crops)
+    assert all((index == 0) == (box[2] - box[0] == 1) for index, box in crops)
     assert abs(wholes - draws / 4) < 4 * (draws * 0.25 * 0.75) ** 0.5
 
 

@@ -194,14 +194,18 @@ def test_distortion_is_applied_before_expansion():
 
 
 REFUSED = [
-    ("transform_param { noise_param { prob: 0.5 } }", "transform_param.noise_param is not supported yet"),
-    ("transform_param { resize_param { prob: 0.5 } }", "transform_param.resize_param.prob is not supported yet"),
-    ("data_param { rand_skip: 3 }", "data_param.rand_skip is not supported yet"),
-    ("data_param { scale: 0.5 }", "data_param.scale is not supported yet"),
-    ('data_param { mean_file: "m" }', "data_param.mean_file is not supported yet"),
-    ("data_param { crop_size: 3 }", "data_param.crop_size is not supported yet"),
-    ("data_param { mirror: true }", "data_param.mirror is not supported yet"),
-    ("data_param { force_encoded_color: true }", "data_param.force_encoded_color is not supported yet"),
+    (
+        "transform_param { resize_param { prob: 0.5 } }",
+        "transform_param.resize_param.prob is not supported: it is of no effect in SSD-Caffe",
+    ),
+    ("data_param { scale: 0.5 }", "data_param.scale is not supported: it is of no effect in SSD-Caffe"),
+    ('data_param { mean_file: "m" }', "data_param.mean_file is not supported: it is of no effect in SSD-Caffe"),
+    ("data_param { crop_size: 3 }", "data_param.crop_size is not supported: it is of no effect in SSD-Caffe"),
+    ("data_param { mirror: true }", "data_param.mirror is not supported: it is of no effect in SSD-Caffe"),
+    (
+        "data_param { force_encoded_color: true }",
+        "data_param.force_encoded_color is not supported: it is of no effect in SSD-Caffe",
+    ),
     (
         "transform_param { force_color: true force_gray: true }",
         "transform_param has both force_color and force_gray; expected one of them",
@@ -231,6 +235,7 @@ def test_fields_set_to_what_caffe_does_anyway_are_accepted():
 
 
 IMPOSSIBLE = [
+    ("transform_param { noise_param { prob: 0.5 } }", "transform_param.noise_param.prob is 0.5; expected 1"),
     ("transform_param { mean_value: [1, 2] }", "has 2 mean_values; expected one, or one for each of the 3 channels"),
     ("transform_param { crop_h: 3 }", "transform_param has crop_h 3 and crop_w 0; expected both"),
     ('transform_param { mean_file: "m" expand_param { max_expand_ratio: 2 } }', "has both expand_param and mean_file"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from annoset.annotation import Object
-from annoset.formats.voc import read_annotation, read_split
+from annoset.formats.voc import quick_annotation, read_annotation, read_split
 from prototxt.errors import UserError
 
 XML = """<annotation>
@@ -37,6 +39,55 @@ def read(tmp_path: Path, text: str | bytes):
     path = tmp_path / "a.xml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_annotation(path, tmp_path / "a.jpg", "VOC/JPEGImages/a.jpg")
+
+
+def outcome(read, path: Path):
+    """What a reader makes of a file: height, width, objects and their lines, or what it says is wrong."""
+    try:
+        annotation = read(path, path, "a")
+    except UserError as error:
+        return str(error)
+    lines = annotation.lines() if annotation.lines else [one.line for one in annotation.objects]
+    return annotation.height, annotation.width, annotation.objects, lines
+
+
+PARTS = ["<part><name>a</name></part>", "<!-- a -->", "<name>b</name>", "&amp;", "<difficult>1</difficult>", "é", " 3 "]
+
+
+@given(st.data())
+def test_the_quick_reader_agrees_with_the_careful_one(tmp_path_factory, data):
+    """On XMLs with something put in or left out, anywhere."""
+    text, path = XML, tmp_path_factory.mktemp("xml") / "a.xml"
+    for _ in range(data.draw(st.integers(0, 3))):
+        start = data.draw(st.integers(0, len(text)))
+        end = start + data.draw(st.sampled_from([0, 0, 0, 1, 5, 20]))
+        text = text[:start] + data.draw(st.sampled_from(["", *PARTS])) + text[end:]
+    path.write_text(text, "utf-8")
+    assert outcome(quick_annotation, path) == outcome(read_annotation, path)
+
+
+ODD = [
+    ("<name>cat</name>", "<name>c<!-- -->at</name>"),
+    ("<name>cat</name>", "<name><![CDATA[a < b]]></name>"),
+    ("<name>cat</name>", "<name>a<b/>c</name>"),
+    ("<name>cat</name>", "<name>cat</name><name>dog</name>"),
+    ("<xmin>1</xmin>", "<xmin>1</xmin><xmin>2</xmin>"),
+    ("<difficult>1<", "<difficult> 1 <"),
+    ("<difficult>1<", "<difficult><"),
+    ("<width>60<", "<width>60.0<"),
+    ("<width>60<", "<width>1e2<"),
+    ("<xmin>1<", "<xmin>1_0<"),
+    ("<xmin>1<", "<xmin>inf<"),
+    ("<annotation>", "<annotation xmlns='http://a'>"),
+    ("<object>", "<object id='3'>"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), ODD)
+def test_the_quick_reader_agrees_on_what_is_odd(tmp_path, old, new):
+    path = tmp_path / "a.xml"
+    path.write_text(XML.replace(old, new, 1))
+    assert outcome(quick_annotation, path) == outcome(read_annotation, path)
 
 
 def message(tmp_path: Path, old: str, new: str) -> str:
@@ -144,7 +195,10 @@ def test_images_and_annotations_that_are_missing(voc):
     assert str(error.value) == f'{main}/train.txt:1: "a" has no image; expected {voc}/JPEGImages/a.jpg (or .jpeg, .png)'
     with pytest.raises(UserError) as error:
         entries[2].annotation()
-    assert str(error.value) == f'{main}/train.txt:4: "d" has no annotation; expected {voc}/Annotations/d.xml'
+    assert str(error.value) == (
+        f'{main}/train.txt:4: "d" has no annotation; expected {voc}/Annotations/d.xml\n'
+        "  fix: if this is a test set without annotations, give --unlabelled"
+    )
 
 
 def test_the_list_of_one_class_is_recognised(voc):

@@ -16,8 +16,6 @@ from prototxt.graph import Graph
 REFUSED = {
     "batchnorm_use_batch_stats_test": "use_global_stats: false normalises with the batch",
     "detectionoutput_nms_eta_09": "eta is 0.9: NonMaxSuppression has one threshold",
-    "detectionoutput_not_shared": "share_location: false has no ONNX form",
-    "detectionoutput_background_none_not_shared": "share_location: false has no ONNX form",
 }
 
 
@@ -63,27 +61,20 @@ def test_case(case_name, folder):
 
 
 def check_detections(name, folder, arrays):
-    """Each image of the case on its own: the converted net takes one image, its prior boxes being constants."""
     graph = Graph.load(folder / f"{name}.prototxt")
     (layer,) = (layer for layer in graph.layers if layer.type == "DetectionOutput")
-    rows = arrays["out/detection_out"].reshape(-1, 7)
-    prior = layer.bottoms[2]
-    for image in range(len(arrays[f"in/{layer.bottoms[0]}"])):
-        inputs = {blob: arrays[f"in/{blob}"][image : image + 1] for blob in layer.bottoms if blob != prior}
-        single = Graph(graph.net, input_shapes={blob: array.shape for blob, array in inputs.items()})
-        if name in REFUSED or name.startswith("refinedet"):
-            with pytest.raises(UserError, match=REFUSED.get(name, "RefineDet's further bottoms")):
-                to_onnx(single, {}, {prior: arrays[f"in/{prior}"]})
-            continue
-        (found,) = run(to_onnx(single, {}, {prior: arrays[f"in/{prior}"]}), inputs)
-        wanted = rows[rows[:, 0] == image]
-        if not len(wanted):  # Caffe gives no row to an image without detections when another has some
-            wanted = np.full((1, 7), -1, np.float32)
-        wanted[:, 0] = 0
-        assert found.shape == (1, 1, len(wanted), 7)
-        if name == "detectionoutput_score_ties_keep10":  # which of the equal scores is kept is a sort's whim
-            found, wanted = np.sort(found[0, 0, :, 2]), np.sort(wanted[:, 2])
-        np.testing.assert_allclose(found.reshape(wanted.shape), wanted, atol=1e-5, rtol=1e-5)
+    inputs = {blob: arrays[f"in/{blob}"] for blob in layer.bottoms}
+    constants = {layer.bottoms[2]: inputs.pop(layer.bottoms[2])}  # the prior boxes
+    if name in REFUSED:
+        with pytest.raises(UserError, match=REFUSED[name]):
+            to_onnx(graph, {}, constants)
+        return
+    (found,) = run(to_onnx(graph, {}, constants), inputs)
+    wanted = arrays["out/detection_out"]
+    assert found.shape == wanted.shape
+    if name == "detectionoutput_score_ties_keep10":  # which of the equal scores is kept is a sort's whim
+        found, wanted = (np.sort(rows[0, 0, :, 2]) for rows in (found, wanted))
+    np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=1e-5)
 
 
 def pytest_generate_tests(metafunc):
@@ -94,14 +85,3 @@ def pytest_generate_tests(metafunc):
     cases = json.loads(index.read_text()) if index.is_file() else {}
     deployed = [c for c, about in cases.items() if about["phase"] == "test" and set(about["layers"]) <= set(NODES)]
     metafunc.parametrize("case_name", deployed or ["absent"])
-
-
-def test_batch_is_refused(folder):
-    graph = Graph.load(folder / "detectionoutput_batch3.prototxt")
-    with pytest.raises(UserError, match="its batch is 3; expected 1\n  fix: set the input's first dim to 1"):
-        to_onnx(graph, {}, {"mbox_priorbox": np.load(folder / "detectionoutput_batch3.npz")["in/mbox_priorbox"]})
-
-
-def test_computed_prior_boxes_are_refused(folder):
-    with pytest.raises(UserError, match='its prior boxes "mbox_priorbox" are computed'):
-        to_onnx(Graph.load(folder / "detectionoutput_batch1.prototxt"), {})

