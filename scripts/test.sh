@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets the project up and runs the whole test suite. Arguments go to pytest.
+# Sets the project up and runs the tests; with `-m slow` those that take long. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh
