@@ -53,9 +53,9 @@ class DetectionOutput(nn.Module):
         images, count = loc.shape[0], len(boxes)
         check_sizes(self.layer, p.code_type, boxes)
         if arm_loc is not None:
-            boxes = decode(p.code_type, boxes, _array(arm_loc).reshape(images, count, 4), spread)
-            check_sizes(self.layer, p.code_type, boxes)
-            boxes = boxes[:, None]
+            # A first stage that has learned little may move a prior to no width at all, where Caffe ends the process;
+            # what is decoded from that has no width either, and is a detection like another.
+            boxes = decode(p.code_type, boxes, _array(arm_loc).reshape(images, count, 4), spread)[:, None]
         offsets = _array(loc).reshape(images, count, -1, 4).swapaxes(1, 2)
         decoded = decode(p.code_type, boxes, offsets, spread)  # [N, L, P, 4]
         scores = _array(conf).reshape(images, count, p.num_classes)

@@ -143,6 +143,20 @@ def test_first_stage_needs_shared_locations(make_layer):
         MODULES["DetectionOutput"](make_layer(text, shapes))
 
 
+def test_prior_moved_to_no_width_gives_a_box_without_width(make_layer):
+    text = 'type: "DetectionOutput" name: "d" top: "y" detection_output_param { num_classes: 3 code_type: CENTER_SIZE }'
+    shapes = SHAPES | {"arm_conf": (2, 12), "arm_loc": (2, 24)}
+    arm_loc = torch.zeros(2, 24)
+    arm_loc[:, 2] = -5000.0
+    priors = torch.tensor([[0.1, 0.1, 0.3, 0.4]] * 6 + [[0.1] * 4] * 6).reshape(1, 2, 24)
+    conf = torch.full((2, 18), 0.1)
+    conf[:, 1] = 0.9
+    module = MODULES["DetectionOutput"](make_layer(text, shapes))
+    rows = module(torch.zeros(2, 24), conf, priors, torch.ones(2, 12), arm_loc)[0, 0]
+    first = rows[(rows[:, 2] == conf[0, 1]) & (rows[:, 0] == 0)][0]
+    assert first[3:].tolist() == pytest.approx([0.2, 0.1, 0.2, 0.4])
+
+
 def test_prior_without_width(make_layer):
     text = 'type: "DetectionOutput" name: "d" top: "y" detection_output_param { num_classes: 3 code_type: CENTER_SIZE }'
     priors = torch.tensor([[0.1, 0.1, 0.3, 0.4]] * 6 + [[0.1] * 4] * 6).reshape(1, 2, 24)
