@@ -4,10 +4,10 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-TRAIN = ["torch>=2.2", "opencv-python-headless>=4.8", "lmdb>=1.4", "h5py>=3.8", "matplotlib>=3.7"]
+TRAIN = ["torch>=2.2", "opencv-python-headless>=4.8", "lmdb>=1.4", "h5py>=3.8", "matplotlib>=3.7", "pyyaml>=6"]
 ONNX = ["onnx>=1.16", "onnxruntime>=1.18", "h5py>=3.8"]
 DRAW = ["resvg-py>=0.5", "matplotlib>=3.7"]
-TEST = ["pytest>=8", "hypothesis>=6.100", "grpcio-tools>=1.60", "segno>=1.6", "ruff>=0.16"]
+TEST = ["pytest>=8", "hypothesis>=6.100", "grpcio-tools>=1.60", "segno>=1.6", "safetensors>=0.4", "ruff>=0.16"]
 
 setup(
     name="caffe-netgen",

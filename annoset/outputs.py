@@ -136,16 +136,20 @@ def new_text(path: Path, fix: str) -> Iterator[NewText]:
     Raises:
         UserError: another text is at `path`, with `fix`; it cannot be written.
     """
-    try:
-        spool = TemporaryFile(dir=path.parent)  # noqa: SIM115
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    with spool:
+    with _beside(path) as spool:
         text = NewText(spool, path, fix)
         yield text
         text.refuse_other()
         with atomic_write(path) as file:
             file.writelines(text.chunks())
+
+
+def _beside(path: Path) -> IO[bytes]:
+    """A file without a name on the disk that `path` will be on. Raises UserError when there can be none."""
+    try:
+        return TemporaryFile(dir=path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:

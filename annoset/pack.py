@@ -12,6 +12,7 @@ from typing import Any
 from annoset.ahead import in_order
 from annoset.classes import Classes
 from annoset.labelled import Labelled, Labeller, Source
+from annoset.memory import keep_freed_memory
 from annoset.outputs import Outputs, Targets
 from annoset.picture import Picture, Storage, load_picture
 from annoset.processes import Processes, cores
@@ -130,6 +131,7 @@ def pack(
         UserError: no image is left; a target exists or cannot be written.
     """
     targets.refuse_existing()
+    keep_freed_memory()
     run = _Run(sources, options, watch)
     report = Report(classes or run.gather_classes())
     with Outputs(targets, report.classes.text()) as outputs:

@@ -70,8 +70,9 @@ class Net:
 
 
 def family(layer_type: str) -> str:
-    """The family of a layer type ("conv"): the name of the table's file that it is in."""
-    return SHAPES[layer_type].__module__.rpartition(".")[2]
+    """The family of a layer type ("conv"): the name of the table's file that it is in, or "plugin"."""
+    package, _, name = SHAPES[layer_type].__module__.rpartition(".")
+    return name if package == "prototxt.shapes" else "plugin"
 
 
 def net_of(graph: Graph) -> Net:
@@ -154,7 +155,9 @@ def _about_detections(layer: Layer) -> str:
 _ABOUT: dict[str, Callable[[Layer], str]] = {
     "Concat": lambda layer: f"of {len(layer.bottoms)}",
     "Convolution": _about_conv,
+    "ConvolutionDepthwise": _about_conv,
     "Deconvolution": _about_conv,
+    "DepthwiseConvolution": _about_conv,
     "DetectionOutput": _about_detections,
     "Eltwise": lambda layer: schema.EltwiseParameter.EltwiseOp.Name(layer.p.operation),
     "InnerProduct": lambda layer: f"→ {layer.p.num_output}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -27,11 +27,13 @@ def read_labelmap(path: str | Path, named_background: bool = False) -> dict[int,
     """
     parsed = read_text(path, "LabelMap")
     items: dict[int, LabelMapItem] = {}
+    names: set[str] = set()
     errors = []
     for index, item in enumerate(parsed.message.item):
-        if mistake := _mistake(item, items, named_background):
+        if mistake := _mistake(item, items, names, named_background):
             errors.append(UserError(mistake[0], where=parsed.where("item", index), expected=mistake[1]))
         items.setdefault(item.label, item)
+        names.add(item.name)
     if not errors and not any(items):
         errors.append(UserError("there is no class besides the background", where=str(path)))
     if errors:
@@ -39,8 +41,10 @@ def read_labelmap(path: str | Path, named_background: bool = False) -> dict[int,
     return dict(sorted(items.items()))
 
 
-def _mistake(item: LabelMapItem, before: Mapping[int, LabelMapItem], named_background: bool) -> tuple[str, str] | None:
-    """What is wrong with an item, and what would have been right."""
+def _mistake(
+    item: LabelMapItem, before: Mapping[int, LabelMapItem], names: Set[str], named_background: bool
+) -> tuple[str, str] | None:
+    """What is wrong with an item, given those before it and their names, and what would have been right."""
     if not item.name:
         return "the item has no name", 'name: "CLASS"'
     if not item.HasField("label") or item.label < 0:
@@ -49,7 +53,7 @@ def _mistake(item: LabelMapItem, before: Mapping[int, LabelMapItem], named_backg
     if item.label in before:
         found = f'label {item.label} is given to "{before[item.label].name}" and to "{item.name}"'
         return found, "a label for each class"
-    if any(item.name == other.name for other in before.values()):
+    if item.name in names:
         return f'the class "{item.name}" is listed twice', "each class once"
     if named_background and item.label == 0 and item.name not in BACKGROUND:
         return f'label 0 is the class "{item.name}"', f'the background there, called "{BACKGROUND[1]}"'

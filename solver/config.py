@@ -13,6 +13,7 @@ from prototxt.io import NetFile, net_file, read_net, read_solver
 from prototxt.phase import NetState
 from prototxt.schema import Phase
 from prototxt.text import Parsed
+from solver.feed import fed_graph
 from solver.policies import NEEDS, POLICIES
 from solver.rules import RULES
 from solver.score import AP_VERSIONS
@@ -44,7 +45,7 @@ class SolverNet:
 
     def graph(self) -> Graph:
         """Its graph; the image list of a DetectionEvaluate, which is opened with the net, is found from `root`."""
-        graph = Graph(self.file, self.state.phase, level=self.state.level, stages=self.state.stages)
+        graph = fed_graph(self.file, self.state, self.root)
         for layer in graph.layers:
             if layer.type == "DetectionEvaluate" and layer.p.HasField("name_size_file"):
                 layer.p.name_size_file = str(self.root / layer.p.name_size_file)
@@ -109,7 +110,7 @@ class SolverConfig:
             file = net_file(getattr(self.p, inline), f"{self.path}: {inline}")
         else:
             file = self._read(self.p.train_net or self.p.net)
-        return SolverNet(file, _state("TRAIN", file, self.p.train_state))
+        return SolverNet(file, _state("TRAIN", file, self.p.train_state), root=self.root)
 
     def _test_nets(self) -> list[SolverNet]:
         files = [net_file(net, f"{self.path}: test_net_param") for net in self.p.test_net_param]

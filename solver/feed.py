@@ -15,12 +15,27 @@ import numpy as np
 import torch
 
 from annoset.loader import AnnotatedDataSource
-from prototxt.errors import UserError
+from annoset.order import Order
+from annoset.sources.arrays import ArraySource
+from annoset.sources.batches import Batches
+from annoset.sources.data import DataSource
+from annoset.sources.hdf5_data import HDF5DataSource
+from annoset.sources.image_data import ImageDataSource
+from prototxt.errors import UserError, nearest
 from prototxt.graph import Graph, Layer
-from prototxt.shapes import SOURCES
+from prototxt.io import NetFile
+from prototxt.phase import NetState, kept
+from prototxt.shapes import SOURCES, Shape
+from solver.dummy import DummyDataSource
 
 Feed = Callable[[int], Mapping[str, np.ndarray]]
 
+# Layers that read images or rows, which alone tell the shapes of their tops: the net need not.
+READERS: dict[str, Callable[..., Batches]] = {
+    "Data": DataSource,
+    "HDF5Data": HDF5DataSource,
+    "ImageData": ImageDataSource,
+}
 # Batches made while the net computes, a thread for each: half the cores, since the net wants some, too.
 _AHEAD = min(8, max(2, (os.cpu_count() or 2) // 2))
 
@@ -30,27 +45,56 @@ def tensors(batch: Any, device: torch.device | str) -> dict[str, torch.Tensor]:
     return {top: torch.from_numpy(np.ascontiguousarray(array)).to(device) for top, array in batch.items()}
 
 
+def fed_graph(net: NetFile, state: NetState, root: Path) -> Graph:
+    """The graph of a net whose Data, HDF5Data and ImageData layers have the shapes of what they read.
+
+    Raises:
+        UserError: as Graph and the layers' sources do.
+    """
+    shapes: dict[str, Shape] = {}
+    for i in kept(net.message.layer, state):
+        layer = Layer(net.message.layer[i], net.where_layer(i), state.phase)
+        if layer.type in READERS:
+            with READERS[layer.type](layer, 0, root) as source:
+                shapes |= source.shape
+    return Graph(net, state.phase, state.level, state.stages, shapes)
+
+
 class DataFeed:
-    """The batches of a net's AnnotatedData layers, made ahead by threads. Close it, or use it in a `with`.
+    """The batches of the layers that feed a net, made ahead by threads. Close it, or use it in a `with`.
 
     Args:
         graph: the net; its phase is the sources'.
-        seed: of the augmentation.
+        seed: of all that is random; each layer but the first has one of its own, made from it.
         root: the folder that the layers' relative paths start from.
+        arrays: for the tops of MemoryData and Input layers: whole batches one after the other, dealt out round and
+            round.
+        order: this process's share of the run.
 
     Raises:
-        UserError: a net fed by another layer type, or what AnnotatedDataSource raises.
+        UserError: a net that nothing feeds, an Input or MemoryData layer without arrays, arrays that no such layer
+            takes, and what the layers' sources raise.
     """
 
-    def __init__(self, graph: Graph, seed: int, root: Path) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        seed: int,
+        root: Path,
+        arrays: Mapping[str, np.ndarray] | None = None,
+        order: Order = Order(),  # noqa: B008 (it cannot change)
+    ) -> None:
         layers = [layer for layer in graph.layers if layer.type in SOURCES]
-        _check(graph, layers)
-        self._sizes = [layer.proto.data_param.batch_size for layer in layers]
-        self._sources: list[AnnotatedDataSource] = []
+        arrays = arrays or {}
+        _check(graph, layers, arrays)
+        self._sources: list[AnnotatedDataSource | Batches] = []
+        self._sizes: list[int] = []
         self._next = 0
         try:
-            for layer in layers:
-                self._sources.append(AnnotatedDataSource(layer.proto, graph.phase, seed, root, prefetch=_AHEAD))
+            for number, layer in enumerate(layers):
+                source = _source(layer, _layer_seed(seed, number), root, arrays, order)
+                self._sources.append(source)
+                self._sizes.append(source.batch_size if isinstance(source, Batches) else layer.p.data_param.batch_size)
         except BaseException:
             self.close()
             raise
@@ -73,13 +117,32 @@ class DataFeed:
         self.close()
 
 
-def _check(graph: Graph, layers: list[Layer]) -> None:
+def _source(
+    layer: Layer, seed: int, root: Path, arrays: Mapping[str, np.ndarray], order: Order
+) -> AnnotatedDataSource | Batches:
+    if layer.type in READERS:
+        return READERS[layer.type](layer, seed, root, prefetch=_AHEAD, order=order)
+    if layer.type == "AnnotatedData":
+        return AnnotatedDataSource(layer.proto, layer.phase, seed, root, prefetch=_AHEAD, order=order)
+    return DummyDataSource(layer, seed, order) if layer.type == "DummyData" else ArraySource(layer, arrays, order)
+
+
+def _layer_seed(seed: int, number: int) -> int:
+    """The seed of a net's data layer `number`: what two layers draw has nothing to do with each other."""
+    sequence = np.random.SeedSequence((seed % 2**64, number))
+    return int(sequence.generate_state(1, np.uint64)[0]) if number else seed
+
+
+def _check(graph: Graph, layers: list[Layer], arrays: Mapping[str, np.ndarray]) -> None:
     if not layers:
-        raise UserError(f"the {graph.phase} net reads no data", where=graph.net.path, expected="an AnnotatedData layer")
-    for layer in layers:
-        if layer.type != "AnnotatedData":
-            raise layer.error(
-                f"nothing feeds it in phase {graph.phase}",
-                expected="an AnnotatedData layer, which reads an LMDB",
-                fix="give the train or test prototxt, not the deploy one",
-            )
+        expected = "a layer that reads data, such as AnnotatedData"
+        raise UserError(f"the {graph.phase} net reads no data", where=graph.net.path, expected=expected)
+    taken = [top for layer in layers if layer.type in ("Input", "MemoryData") for top in layer.tops]
+    unknown = [top for top in arrays if top not in taken]
+    if unknown:
+        hint = nearest(unknown[0], taken)
+        raise UserError(
+            f'an array is given for "{unknown[0]}", which no Input or MemoryData layer makes{hint}',
+            where=graph.net.path,
+            expected="one of " + ", ".join(taken) if taken else "no arrays",
+        )

@@ -15,11 +15,12 @@ from prototxt.errors import UserError
 from prototxt.graph import Graph
 from prototxt.io import read_net
 from prototxt.labelmap import display_names
+from prototxt.phase import NetState
 from prototxt.schema import SolverParameter
 from solver import snapshot
 from solver.config import DEFAULT_SEED, SolverConfig, read_config
 from solver.evaluate import TestNet, TestResult, report, run_test
-from solver.feed import DataFeed
+from solver.feed import READERS, DataFeed, fed_graph
 from solver.log import Screen
 from solver.score import AP_VERSIONS
 from solver.train import Run, Trainer
@@ -86,7 +87,7 @@ def test(
 
     Args:
         weights: caffemodels, as in `train`; without any, the net is scored as its fillers leave it.
-        iterations: batches to score; by default the solver's `test_iter`, with `net` one pass over its LMDB.
+        iterations: batches to score; by default the solver's `test_iter`, with `net` one pass over its data.
         ap_version: by default the solver's, with `net` "11point".
 
     Returns:
@@ -110,6 +111,8 @@ def test(
     results = []
     with screen.open():
         for graph, root, count in _tested(config, net):
+            if config is None and not any(layer.type == "DetectionEvaluate" for layer in graph.layers):
+                p.eval_type = "classification"
             caffe_net = CaffeNet(graph, load(graph, weights, screen.line), seed=seed).to(target)
             result = run_test(TestNet(caffe_net, iterations or count, root), p, screen)
             report(result, p, screen)
@@ -120,7 +123,7 @@ def test(
 def _tested(config: SolverConfig | None, net: str | Path | None) -> list[tuple[Graph, Path, int]]:
     """Graph, root of its paths and number of batches of each net to test."""
     if config is None:
-        graph = Graph(read_net(net), "TEST")
+        graph = fed_graph(read_net(net), NetState("TEST"), Path())
         return [(graph, Path(), one_pass(graph, Path()))]
     if not config.tests:
         raise UserError("it names no test net", where=config.path, fix="add test_net and test_iter, or give a net")
@@ -128,8 +131,11 @@ def _tested(config: SolverConfig | None, net: str | Path | None) -> list[tuple[G
 
 
 def one_pass(graph: Graph, root: Path) -> int:
-    """How many batches it takes to see every record of the net's LMDB once."""
+    """How many batches it takes to see all that the net's first data layer reads once."""
     for layer in graph.layers:
+        if layer.type in READERS:
+            with READERS[layer.type](layer, DEFAULT_SEED, root) as source:
+                return -(-source.records // source.batch_size)
         if layer.type == "AnnotatedData":
             with Database(root / layer.proto.data_param.source) as database:
                 return -(-len(database) // layer.proto.data_param.batch_size)

@@ -13,16 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from converters.hdf5 import HDF5Error, open_numbers
 from converters.wire import header
 from prototxt.errors import UserError
 from prototxt.files import atomic_write
-from prototxt.graph import show
+from prototxt.graph import MOST_AXES, MOST_VALUES, show
 from prototxt.io import read_binary, write_binary
 from prototxt.schema import BlobProto, SolverState
 from solver.policies import Progress
 
 _STATE_FIELDS = {"iter": "iteration", "current_step": "current_step", "minimum_loss": "minimum_loss",
                  "iter_last_event": "iter_last_event"}  # fmt: skip
+_COUNTS = ("iter", "current_step", "iter_last_event")
 _DATA = BlobProto.DESCRIPTOR.fields_by_name["data"].number
 
 
@@ -67,8 +69,19 @@ def read_state(path: str | Path) -> State:
     message = read_binary(path, "SolverState")
     if not message.HasField("iter"):
         raise UserError("this is not a solverstate: it holds no iteration", where=str(path))
-    progress = Progress(**{attribute: getattr(message, name) for name, attribute in _STATE_FIELDS.items()})
-    return State(progress, message.learned_net, [_from_blob(blob) for blob in message.history])
+    progress = _progress(path, {name: getattr(message, name) for name in _STATE_FIELDS})
+    learned_net = message.learned_net  # protobuf gives bytes where they are no UTF-8
+    if isinstance(learned_net, bytes):
+        learned_net = learned_net.decode("utf-8", "surrogateescape")
+    return State(progress, learned_net, [_from_blob(blob) for blob in message.history])
+
+
+def _progress(path: str | Path, values: dict[str, float]) -> Progress:
+    wrong = [name for name in _COUNTS if not (isinstance(values[name], int) and values[name] >= 0)]
+    if wrong:
+        found = f"its {wrong[0]} is {values[wrong[0]]}"
+        raise UserError(found, where=str(path), expected="a whole number of 0 or more")
+    return Progress(**{attribute: values[name] for name, attribute in _STATE_FIELDS.items()})
 
 
 def find_net(path: str | Path, state: State) -> Path:
@@ -76,13 +89,20 @@ def find_net(path: str | Path, state: State) -> Path:
     named = Path(state.learned_net)
     beside = Path(path).parent / named.name
     for candidate in (named, beside):
-        if state.learned_net and candidate.exists():
+        if state.learned_net and _is_file(candidate):
             return candidate
     raise UserError(
         f'its weights "{state.learned_net}" are neither there nor beside it',
         where=str(path),
         fix=f"put {named.name} beside the solverstate" if state.learned_net else "take a complete solverstate",
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a NUL in it
+        return False
 
 
 def check_history(path: str | Path, state: State, blobs: Sequence[Any], each: int) -> None:
@@ -118,7 +138,8 @@ def _from_blob(blob: Any) -> np.ndarray:
     raw = only.SerializeToString()  # tag and length, then the packed floats
     values = np.frombuffer(raw, "<f4", count, len(raw) - 4 * count)
     shape = tuple(blob.shape.dim)
-    return values.reshape(shape) if math.prod(shape) == count else values
+    whole = len(shape) <= MOST_AXES and all(0 <= size <= MOST_VALUES for size in shape) and math.prod(shape) == count
+    return values.reshape(shape) if whole else values
 
 
 def _write_hdf5(path: str | Path, values: dict[str, float], state: State) -> None:
@@ -135,15 +156,14 @@ def _write_hdf5(path: str | Path, values: dict[str, float], state: State) -> Non
 
 
 def _read_hdf5(path: str | Path) -> State:
-    import h5py
-
     if not Path(path).is_file():
         raise UserError("there is no such file", where=str(path))
     try:
-        with h5py.File(path, "r") as file:
-            progress = Progress(**{a: file[name][()].item() for name, a in _STATE_FIELDS.items()})
-            learned_net = file["learned_net"][()].decode()
-            history = [file["history"][str(i)][()] for i in range(len(file["history"]))]
-    except (OSError, KeyError) as error:
-        raise UserError("this is not a solverstate in HDF5, or it is cut short", where=str(path)) from error
-    return State(progress, learned_net, history)
+        with open_numbers(path) as numbers:
+            values = {name: numbers.array(name).reshape(()).item() for name in _STATE_FIELDS}
+            learned_net, history = numbers.text("learned_net"), numbers.arrays("history")
+            history = [history[str(i)] for i in range(len(history))]
+    except HDF5Error as error:
+        found = f"this is not a solverstate in HDF5, or it is cut short: {error}"
+        raise UserError(found, where=str(path)) from error
+    return State(_progress(path, values), learned_net, history)

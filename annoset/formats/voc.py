@@ -142,18 +142,25 @@ def _quick(root: ElementTree.Element) -> tuple[int, int, list[Object]]:
         parts = {part.tag: part for part in element}
         name, box = parts["name"], parts["bndbox"]
         corners = {corner.tag: corner.text for corner in box}
-        if len(parts) != len(element) or len(corners) != len(box) or len(name):
-            raise ValueError  # the same thing twice, or a name of several parts
+        if len(parts) != len(element) or len(corners) != len(box) or any(map(len, box)):
+            raise ValueError  # the same thing twice, or more than a number in a corner
         xmin, ymin, xmax, ymax = [float(corners[corner]) for corner in _CORNERS]
         if not isfinite(xmin + ymin + xmax + ymax):
             raise ValueError
-        difficult = "difficult" in parts and _DIFFICULT[parts["difficult"].text.strip()]
-        objects.append(Object(name.text.strip(), xmin, ymin, xmax, ymax, difficult))
+        difficult = "difficult" in parts and _DIFFICULT[_leaf(parts["difficult"])]
+        objects.append(Object(_leaf(name), xmin, ymin, xmax, ymax, difficult))
     size = root.find("size")
-    height, width = int(size.findtext("height")), int(size.findtext("width"))
+    height, width = (int(_leaf(size.find(side))) for side in ("height", "width"))
     if root.tag != "annotation" or min(height, width) < 1 or not all(one.name for one in objects):
         raise ValueError
     return height, width, objects
+
+
+def _leaf(element: ElementTree.Element) -> str:
+    """The text of an element that has nothing else in it."""
+    if len(element):
+        raise ValueError
+    return element.text.strip()
 
 
 def _object_lines(path: Path) -> list[int]:

@@ -33,7 +33,7 @@ def voc(
     from annoset.formats.voc import read_split
     from annoset.lines import Joined
 
-    classes = making.classes()
+    classes = making.begin()
     splits = _one_for_each(split, roots, "--split", "root")
     entries = Joined([read_split(root, one, unlabelled) for root, one in zip(roots, splits)])
     making.make(entries, splits, classes)
@@ -58,7 +58,7 @@ def coco(
     from annoset.lines import Joined
     from netgen.commands.progress import watch
 
-    given = making.classes()
+    given = making.begin()
     files = []
     for path, folder in zip(annotations, _one_for_each(images, annotations, "--images", "JSON")):
         if not folder.is_dir():
@@ -86,7 +86,7 @@ def yolo(
     from annoset.formats.yolo import read_data_yaml, read_images
     from annoset.lines import Joined
 
-    given = making.classes()
+    given = making.begin()
     described = source.suffix in (".yaml", ".yml")
     if described == (not split) or (described and names):
         found = "a data.yaml needs --split and tells the names itself; images need --names, and have no splits"
@@ -111,7 +111,7 @@ def list_(
     from annoset.formats.plain import read_list
     from annoset.lines import Joined
 
-    classes = making.classes()
+    classes = making.begin()
     entries = Joined([read_list(path, root, label_type, classes, unlabelled) for path in lists])
     making.make(entries, [path.stem for path in lists], classes)
 

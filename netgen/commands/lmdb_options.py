@@ -20,6 +20,7 @@ from prototxt.errors import UserError
 
 if TYPE_CHECKING:
     from annoset.classes import Classes
+    from annoset.outputs import Targets
     from annoset.pack import Options
     from annoset.picture import Storage
 
@@ -55,14 +56,16 @@ class Making:
     min_dim: Annotated[int, typer.Option(help="Enlarge images whose shorter side is shorter.")] = 0
     max_dim: Annotated[int, typer.Option(help="Shrink images whose longer side is longer.")] = 0
     resize: Annotated[str, typer.Option(metavar=_PAIR, help="Resize all images, whatever their ratio.")] = ""
-    workers: Annotated[int, typer.Option(help="Threads that decode and encode; 0: one a core.")] = 0
+    workers: Annotated[int, typer.Option(help="Processes that read, threads that encode; 0: one a core.")] = 0
 
-    def classes(self) -> Classes | None:
-        """Those of the label map that was given."""
+    def begin(self) -> Classes | None:
+        """Refuse what cannot be, before a gigabyte of annotations is read; the classes of the label map given."""
         from annoset.classes import Classes
 
         if self.labelmap and self.labelmap_out:
             raise UserError("--labelmap is read and --labelmap-out is written", fix="give one of the two")
+        self._targets([]).refuse_existing()
+        self._options()
         return Classes.read(self.labelmap) if self.labelmap else None
 
     def make(self, sources: Sequence[Any], splits: Sequence[str], classes: Classes | None) -> None:
@@ -72,12 +75,19 @@ class Making:
             splits: their names, for those of the files beside the LMDB.
             classes: None to gather them.
         """
-        from annoset.outputs import Targets
         from annoset.pack import pack
         from netgen.commands.progress import watch
 
+        targets = self._targets(splits)
+        with _cleaning_up_when_stopped():
+            report = pack(sources, targets, self._options(), watch, classes)
+        print_report(report, targets)
+
+    def _targets(self, splits: Sequence[str]) -> Targets:
+        from annoset.outputs import Targets
+
         beside, split = self.out.parent, "_".join(dict.fromkeys(splits))
-        targets = Targets(
+        return Targets(
             lmdb=self.out,
             name_size=self.name_size or beside / f"{split}_name_size.txt",
             labelmap=self.labelmap or self.labelmap_out or beside / "labelmap.prototxt",
@@ -85,9 +95,6 @@ class Making:
             list=self.list_out or beside / f"{split}_list.txt",
             shards=self.shards,
         )
-        with _cleaning_up_when_stopped():
-            report = pack(sources, targets, self._options(), watch, classes)
-        print_report(report, targets)
 
     def _options(self) -> Options:
         from annoset.pack import Options

@@ -13,8 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from prototxt.errors import UserError
+from prototxt.graph import Layer
 from prototxt.labelmap import labelmap_text
-from prototxt.schema import AnnotatedDatum, Datum
+from prototxt.schema import AnnotatedDatum, Datum, LayerParameter
+from prototxt.text import parse
 
 
 @pytest.fixture
@@ -90,3 +92,16 @@ def refused(netgen_lmdb) -> Callable[..., str]:
         return str(error.value)
 
     return run
+
+
+@pytest.fixture
+def layer_of() -> Callable[..., Layer]:
+    """A layer of a net, as the sources of data layers take it; what later texts say counts."""
+
+    def make(*texts: str, phase: str = "TRAIN") -> Layer:
+        proto = LayerParameter()
+        for text in texts:
+            proto.MergeFrom(parse(text, LayerParameter(), "net.prototxt").message)
+        return Layer(proto, "net.prototxt:7", phase)
+
+    return make

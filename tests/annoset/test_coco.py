@@ -271,3 +271,13 @@ def test_arguments_that_contradict_each_other(coco, tmp_path, arguments, expecte
     with pytest.raises(UserError) as error:
         run(coco / "annotations/instances_val2014.json", *given, "-o", tmp_path / "db")
     assert expected in str(error.value)
+
+
+def test_what_cannot_be_is_refused_before_the_annotations_are_read(coco, tmp_path):
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "db").mkdir()
+    arguments = (tmp_path / "broken.json", "--images", coco / "images/val2014", "-o")
+    with pytest.raises(UserError, match="db: this exists already"):
+        run(*arguments, tmp_path / "db")
+    with pytest.raises(UserError, match="expected jpg or png"):
+        run(*arguments, tmp_path / "new", "--encode", "gif")
