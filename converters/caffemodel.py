@@ -9,6 +9,7 @@ from typing import IO, Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from converters.hdf5 import HDF5Error, open_numbers
 from converters.wire import FIXED32, FIXED64, LENGTH, WireError, fields, header
 from prototxt import schema
 from prototxt.errors import UserError, UserErrors
@@ -89,10 +90,21 @@ _LEGACY = [_number("BlobProto", side) for side in ("num", "channels", "height", 
 _VALUES = {_number("BlobProto", "data"): "<f4", _number("BlobProto", "double_data"): "<f8"}
 _UNPACKED = {FIXED32: "<f4", FIXED64: "<f8"}
 _MOST_AXES, _LARGEST = 32, 2**31 - 1  # Caffe's limits of a blob: axes, and values (NumPy's hold without a 0, too)
-_MOST_PACKED = 1100  # gzip's best ratio
+_LONGEST_INDEX = 10  # digits of a blob's number
+# Far above any net: a file can hold a layer or a blob in two bytes, of which each takes hundreds in memory.
+_MOST_LAYERS, _MOST_BLOBS, _MOST_PIECES = 100_000, 100_000, 1000
 
 
 def _layers(data: bytes) -> Iterator[tuple[str, list[np.ndarray]]]:
+    layers = blobs = 0
+    for name, found in _all_layers(data):
+        layers, blobs = layers + 1, blobs + len(found)
+        if layers > _MOST_LAYERS or blobs > _MOST_BLOBS:
+            raise WireError(f"it has more than {_MOST_LAYERS:,} layers or {_MOST_BLOBS:,} blobs")
+        yield name, found
+
+
+def _all_layers(data: bytes) -> Iterator[tuple[str, list[np.ndarray]]]:
     for number, wire, start, end in fields(data, 0, len(data)):
         if wire != LENGTH:
             continue
@@ -115,6 +127,8 @@ def _layer(data: bytes, start: int, end: int, message: str) -> tuple[str, list[n
             name = data[first:last].decode("utf-8", "replace")
         elif wire == LENGTH and number == blobs_number:
             spans.append((first, last))
+    if len(spans) > _MOST_BLOBS:
+        raise WireError(f'layer "{name}" has {len(spans):,} blobs')
     return name, [_blob(data, *span, f'blob {i} of layer "{name}"') for i, span in enumerate(spans)]
 
 
@@ -128,6 +142,8 @@ def _blob(data: bytes, start: int, end: int, what: str) -> np.ndarray:
         if number in _VALUES and wire == LENGTH:
             if (last - first) % np.dtype(_VALUES[number]).itemsize:
                 raise WireError(f"{what} ends within a number")
+            if len(packed) == _MOST_PIECES:
+                raise WireError(f"{what} is in more than {_MOST_PIECES} pieces")
             packed.append(np.frombuffer(data, _VALUES[number], (last - first) // int(_VALUES[number][-1]), first))
         elif number in _VALUES and wire in _UNPACKED:
             kind = _UNPACKED[wire]
@@ -145,7 +161,12 @@ def _blob(data: bytes, start: int, end: int, what: str) -> np.ndarray:
         raise WireError(f"{what} has {len(shape)} axes")
     if any(size < 0 for size in shape) or _count(shape) != values.size or _count(filter(None, shape)) > _LARGEST:
         raise WireError(f"{what} has the shape {show(shape)} but {values.size:,} values")
-    return values.astype(np.float32, copy=False).reshape(shape)
+    return _float32(values).reshape(shape)
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, as in Caffe
+        return values.astype(np.float32, copy=False)
 
 
 def _dims(shape: bytes, what: str) -> tuple[int, ...]:
@@ -163,24 +184,17 @@ def _count(shape: Iterable[int]) -> int:
 
 
 def _read_hdf5(path: str | Path) -> dict[str, list[np.ndarray]]:
-    import h5py
-
-    found: dict[str, dict[int, np.ndarray]] = {}
-
-    def visit(name: str, item: Any) -> None:  # data/<layer, perhaps with slashes>/<index>
-        layer, _, index = name.rpartition("/")
-        if isinstance(item, h5py.Dataset) and index.isdigit():
-            if item.nbytes > _MOST_PACKED * item.id.get_storage_size():
-                raise WireError(f"{item.name} announces {item.size:,} values that are not there")
-            found.setdefault(layer, {})[int(index)] = np.asarray(item, np.float32)
-
     try:
-        with h5py.File(path, "r") as file:
-            file["data"].visititems(visit)
-    except WireError:
-        raise
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        raise UserError("this HDF5 file is no whole caffemodel", where=str(path), expected='a group "data"') from error
+        with open_numbers(path) as numbers:
+            arrays = numbers.arrays("data")
+    except HDF5Error as error:
+        found = f"this HDF5 file is no whole caffemodel: {error}"
+        raise UserError(found, where=str(path), expected='arrays in a group "data"') from error
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for name, array in arrays.items():  # <layer, perhaps with slashes>/<index>
+        layer, _, index = name.rpartition("/")
+        if index.isdecimal() and len(index) < _LONGEST_INDEX:
+            found.setdefault(layer, {})[int(index)] = _float32(array)
     for layer, blobs in found.items():
         if len(blobs) <= max(blobs):  # Caffe leaves out a blob that a layer shares with one before it
             raise UserError(
@@ -261,7 +275,7 @@ def check(graph: Graph, weights: Mapping[str, Sequence[np.ndarray]]) -> tuple[li
             errors.append(layer.error(f"{source} has {len(found)} blobs for it", expected=f"{len(layer.blob_shapes)}"))
             continue
         for i, (shape, wanted) in enumerate(zip(found, layer.blob_shapes)):
-            if shape != wanted and (len(shape) != 4 or _plain(shape) != _plain(wanted)):
+            if not _fits(layer, shape, wanted):
                 errors.append(
                     layer.error(f"its blob {i} has the shape {show(shape)} in {source}", expected=show(wanted))
                 )
@@ -287,6 +301,12 @@ def require_all(graph: Graph, weights: Mapping[str, Sequence[np.ndarray]]) -> li
             fix="give the weights of this net",
         )
     return unused
+
+
+def _fits(layer: Layer, shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    if layer.type == "BN":  # a number a channel: forks wrote it as C, 1 x C and 1 x C x 1 x 1
+        return _count(shape) == _count(wanted) == max(shape)
+    return shape == wanted or (len(shape) == 4 and _plain(shape) == _plain(wanted))
 
 
 def _plain(shape: Sequence[int]) -> tuple[int, ...]:

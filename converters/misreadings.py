@@ -66,6 +66,10 @@ def _encodes_variance(layer: Layer) -> bool:
     return layer.p.variance_encoded_in_target
 
 
+def _always(layer: Layer) -> bool:
+    return True
+
+
 def _moves_background(layer: Layer) -> bool:
     return layer.p.background_label_id != 0
 
@@ -84,6 +88,9 @@ MISREADINGS = (
     Misreading(_MNN, "DetectionOutput", _codes_corners, "takes every code_type for CENTER_SIZE"),
     Misreading(_MNN, "DetectionOutput", _encodes_variance, "heeds no variance_encoded_in_target"),
     Misreading(_MNN, "DetectionOutput", _moves_background, "takes class 0 for the background"),
+    Misreading(
+        _OPENCV, "Proposal", _always, "fills up with regions of zeros, heeds no min_size, rounds anchors otherwise"
+    ),
 )
 
 

@@ -27,7 +27,9 @@ from prototxt.errors import UserError, nearest
 _SHARED_MESSAGES = {"Loss", "Recurrent", "Transformation"}
 # Layer types that read another type's message.
 _BORROWED = {
+    "ConvolutionDepthwise": "convolution_param",
     "Deconvolution": "convolution_param",
+    "DepthwiseConvolution": "convolution_param",
     "Im2col": "convolution_param",
     "LSTM": "recurrent_param",
     "RNN": "recurrent_param",
@@ -36,6 +38,7 @@ _BORROWED = {
 # Layer types that have no message of their own.
 _BARE = (
     "AbsVal",
+    "Axpy",
     "BatchReindex",
     "BNLL",
     "EuclideanLoss",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST_NAME = 200  # what is longer is no misspelt name, and comparing it would take long
+
 
 class UserError(Exception):
     """A mistake in a user's file or command, worded so that the user can mend it.
@@ -44,6 +46,8 @@ class UserErrors(UserError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The hint ` (did you mean "X"?)` for the known word nearest to `word`, or an empty string."""
+    if len(word) > _LONGEST_NAME:
+        return ""
     by_lower = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f' (did you mean "{by_lower[close[0]]}"?)' if close else ""

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from prototxt.errors import UserError, UserErrors, nearest
 from prototxt.io import NetFile, read_net
-from prototxt.params import ParamError, resolve
+from prototxt.params import ParamError, resolve, type_of
 from prototxt.phase import NetState, kept
 from prototxt.shapes import BLOBS, SHAPES, SOURCES, Shape, ShapeError
+from prototxt.unknown import unknown_type, unknown_types
+
+MOST_AXES, MOST_VALUES = 32, 2**31 - 1  # of a blob: Caffe's Blob::Reshape aborts above
+_MOST_SHOWN = 20  # bottoms, or wiring errors, in a message
 
 
 @dataclass
@@ -21,6 +26,7 @@ class Layer:
 
     Attributes:
         proto: its LayerParameter.
+        type: its type; that of a Python layer is its module and class ("rpn.proposal_layer.ProposalLayer").
         where: `FILE:LINE` of its first line.
         phase: TRAIN or TEST, that of its graph.
         p: its parameters as the rules read them (see `prototxt.params`).
@@ -43,7 +49,7 @@ class Layer:
 
     @cached_property
     def type(self) -> str:
-        return self.proto.type
+        return type_of(self.proto)
 
     @cached_property
     def bottoms(self) -> tuple[str, ...]:
@@ -61,7 +67,7 @@ class Layer:
         """Fill in parameters and shapes. Raises UserError when they do not fit."""
         self.bottom_shapes = tuple(bottom_shapes)
         if self.type not in SHAPES:
-            raise self.error(f"this layer type is not known{nearest(self.type, SHAPES)}")
+            raise unknown_type(self.proto, self.where)
         try:
             self.p = resolve(self.proto)
             tops = SHAPES[self.type](self.p, self.bottom_shapes)
@@ -72,9 +78,22 @@ class Layer:
         except (ShapeError, IndexError) as error:
             # A rule reads the axes it needs; one that is not there is a bottom of too few.
             found = "a bottom has too few axes" if isinstance(error, IndexError) else str(error)
-            shapes = ", ".join(f"{name} {show(s)}" for name, s in zip(self.bottoms, bottom_shapes))
-            raise self.error(f"{found} (bottoms: {shapes or 'none'})") from error
+            shapes = ", ".join(f"{name} {show(s)}" for name, s in [*zip(self.bottoms, bottom_shapes)][:_MOST_SHOWN])
+            raise self.error(f"{found} (bottoms: {shapes})" if shapes else found) from error
         self.top_shapes = self._tops(tops)
+        self.check_sizes()
+
+    def check_sizes(self) -> None:
+        """Raise UserError where Caffe aborts: a top or a blob of its own is larger than any blob can be."""
+        named = [(f'its top "{name}"', shape) for name, shape in zip(self.tops, self.top_shapes)]
+        for what, shape in named + [(f"its blob {i}", shape) for i, shape in enumerate(self.blob_shapes)]:
+            if len(shape) > MOST_AXES:
+                raise self.error(f"{what} has {len(shape):,} axes", expected=f"at most {MOST_AXES}")
+            if min(shape, default=0) < 0:
+                raise self.error(f"{what} would have the shape {show(shape)}", expected="no negative sizes")
+            if prod(shape) > MOST_VALUES:
+                found = f"{what} would have the shape {show(shape)}, {prod(shape):,} values"
+                raise self.error(found, expected=f"at most {MOST_VALUES:,}, the most a blob of Caffe holds")
 
     def _tops(self, tops: list[Shape]) -> tuple[Shape, ...]:
         if self.type == "Input" and len(tops) == 1:
@@ -87,6 +106,8 @@ class Layer:
 
     def _even_slices(self) -> tuple[Shape, ...]:
         shape, count = self.bottom_shapes[0], len(self.tops)
+        if not count:
+            raise self.error("it has no top")
         axis = self.p.slice_dim if self.p.HasField("slice_dim") else self.p.axis % len(shape)
         if shape[axis] % count:
             raise self.error(f"{count} tops do not divide axis {axis} of {show(shape)}")
@@ -115,8 +136,8 @@ class Graph:
         shapes: the last shape of every blob.
 
     Raises:
-        UserErrors: a bottom that no earlier layer makes, a blob made twice: all of them at once.
-        UserError: an unknown layer type, parameters that contradict, shapes that do not fit.
+        UserErrors: a bottom that no earlier layer makes, a blob made twice, unknown layer types: all of them at once.
+        UserError: parameters that contradict, shapes that do not fit or are larger than any blob of Caffe.
     """
 
     def __init__(
@@ -167,6 +188,9 @@ class Graph:
                     )
                 made.setdefault(name, layer)
                 unread[name] = None
+            if len(errors) >= _MOST_SHOWN:  # each is explained by a look at all layers
+                errors.append(UserError("there may be more such mistakes behind these", where=self.net.path))
+                break
         if errors:
             raise errors[0] if len(errors) == 1 else UserErrors(errors)
         return list(unread)
@@ -193,10 +217,13 @@ class Graph:
         return ""
 
     def _infer(self, input_shapes: dict[str, Shape]) -> None:
+        if errors := unknown_types((layer.proto, layer.where) for layer in self.layers):
+            raise errors[0] if len(errors) == 1 else UserErrors(errors)
         for layer in self.layers:
             if layer.type in SOURCES and layer.tops and all(top in input_shapes for top in layer.tops):
                 layer.p = resolve(layer.proto)
                 layer.top_shapes = tuple(tuple(input_shapes.pop(top)) for top in layer.tops)
+                layer.check_sizes()
             else:
                 layer.infer([self.shapes[name] for name in layer.bottoms])
                 if layer.type in SOURCES:

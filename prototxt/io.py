@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,15 @@ from google.protobuf.message import DecodeError, Message
 from prototxt import schema
 from prototxt.errors import UserError
 from prototxt.files import atomic_write
-from prototxt.text import Parsed, parse
+from prototxt.text import Parsed, UnknownParameters, parse
 from prototxt.text import Path as FieldPath
 from prototxt.upgrade import upgrade_net, upgrade_solver
+
+# protobuf writes an extension with its package, which no Caffe reads.
+_EXTENSION = re.compile(r"^( *)\[caffe\.(\w+)\]", re.MULTILINE)
+
+
+_MOST_TEXT = 16 << 20  # a hundred times the largest published net; its fields take some hundred bytes each when read
 
 
 @dataclass
@@ -35,9 +44,11 @@ class NetFile(Parsed):
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The bytes of a file. Raises UserError when it is missing, a folder or unreadable."""
+    """The bytes of a file. Raises UserError when it is missing, a folder, a device or unreadable."""
     try:
         with open(path, "rb", buffering=0) as file:  # half the time of Path.read_bytes: databases read many small ones
+            if stat.S_ISCHR(os.fstat(file.fileno()).st_mode):  # files name files: /dev/zero has no end
+                raise UserError("this is a device, not a file", where=str(path))
             return file.read()
     except IsADirectoryError as error:
         raise UserError("this is a folder, not a file", where=str(path)) from error
@@ -54,6 +65,13 @@ def read_text(path: str | Path, message: str) -> Parsed:
         UserError: with `FILE:LINE:COLUMN` of the first mistake.
     """
     raw = read_bytes(path)
+    if len(raw) > _MOST_TEXT:
+        raise UserError(
+            f"{len(raw):,} bytes are too many for a prototxt",
+            where=str(path),
+            expected=f"at most {_MOST_TEXT:,}",
+            fix="give the .prototxt, not the .caffemodel; trained weights belong into the latter",
+        )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -68,8 +86,17 @@ def read_text(path: str | Path, message: str) -> Parsed:
 
 
 def read_net(path: str | Path) -> NetFile:
-    """Read a net's prototxt; V0 and V1 files and old `input` fields are upgraded as Caffe does."""
-    parsed = read_text(path, "NetParameter")
+    """Read a net's prototxt; V0 and V1 files and old `input` fields are upgraded as Caffe does.
+
+    Raises:
+        UserError: the first mistake; or all layer types that are not known, when these have unknown parameters.
+    """
+    try:
+        parsed = read_text(path, "NetParameter")
+    except UnknownParameters as error:
+        from prototxt.unknown import explain  # the tables of layer types, which most files do without
+
+        raise explain(error) from None
     return net_file(parsed.message, parsed.path, parsed.lines)
 
 
@@ -89,8 +116,9 @@ def read_solver(path: str | Path) -> Parsed:
 
 def write_text(message: Message, path: str | Path) -> None:
     """Write `message` in the text format; the file appears whole or not at all."""
+    text = text_format.MessageToString(message)
     with atomic_write(path, "w") as file:
-        file.write(text_format.MessageToString(message))
+        file.write(_EXTENSION.sub(r"\1\2", text))
 
 
 def read_binary(path: str | Path, message: str) -> Any:

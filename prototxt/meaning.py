@@ -81,7 +81,7 @@ def default(message: str, path: Path) -> str:
     """What Caffe takes for the field at `path` of the message called `message`; empty when it has no default."""
     descriptor = schema.message_class(message).DESCRIPTOR
     names = [step for step in path if isinstance(step, str)]
-    field = descriptor.fields_by_name[names[0]]
+    field = descriptor.fields_by_name.get(names[0]) or schema.extensions()[names[0]]
     for name in names[1:]:
         field = field.message_type.fields_by_name[name]
     if field.message_type is not None or field.name in _COUNT_AT_DEFAULT or not field.has_default_value:

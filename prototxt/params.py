@@ -8,18 +8,14 @@ Pairs are (height, width).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from prototxt import schema
-
-Pair = tuple[int, int]
-
-
-class ParamError(ValueError):
-    """A parameter that Caffe would abort on. The graph adds the layer's name and its line."""
+from prototxt.fork_params import interp, proposal, python_proposal, upsample
+from prototxt.param_error import Pair, ParamError
 
 
 @dataclass(frozen=True)
@@ -42,12 +38,13 @@ class Conv:
 
 @dataclass(frozen=True)
 class Pool:
-    """Pooling. `kernel_hw` is None for global pooling."""
+    """Pooling. `kernel_hw` is None for global pooling; `rounds_up`: a last window that is not whole counts."""
 
     method: str  # MAX, AVE or STOCHASTIC
     kernel_hw: Pair | None
     stride_hw: Pair
     pad_hw: Pair
+    rounds_up: bool = True
 
 
 @dataclass(frozen=True)
@@ -114,6 +111,12 @@ def conv(layer: Any) -> Conv:
     return resolved
 
 
+def depthwise(layer: Any) -> Conv:
+    """One group a channel, whether the file says so or leaves `group` open."""
+    resolved = conv(layer)
+    return resolved if layer.convolution_param.HasField("group") else replace(resolved, group=resolved.num_output)
+
+
 def _pool_pair(spec: Any, name: str) -> Pair:
     by_side = spec.HasField(f"{name}_h") or spec.HasField(f"{name}_w")
     both = "kernel_size" if name == "kernel" else name
@@ -138,12 +141,14 @@ def pool(layer: Any) -> Pool:
         raise ParamError("stride must be at least 1")
     if any(p >= k for p, k in zip(pad_hw, kernel_hw)):
         raise ParamError(f"pad {max(pad_hw)} is not smaller than the kernel {min(kernel_hw)}")
-    return Pool(method, kernel_hw, stride_hw, pad_hw)
+    return Pool(method, kernel_hw, stride_hw, pad_hw, spec.round_mode == spec.CEIL and spec.ceil_mode)
 
 
 def prior_box(layer: Any) -> PriorBox:
     spec = layer.prior_box_param
     # Caffe reads the sizes into integers: 20.9 is 20.
+    if not all(math.isfinite(size) for size in (*spec.min_size, *spec.max_size)):
+        raise ParamError("min_size and max_size must be numbers of pixels; one of them is infinite or nan")
     mins, maxes = tuple(int(s) for s in spec.min_size), tuple(int(s) for s in spec.max_size)
     if not mins:
         raise ParamError("min_size is missing")
@@ -166,14 +171,32 @@ def prior_box(layer: Any) -> PriorBox:
 
 
 def _ratios(spec: Any) -> tuple[float, ...]:
-    ratios = [1.0]
+    ratios = _Distinct()
+    ratios.add(1.0)
     for ratio in spec.aspect_ratio:
-        if ratio <= 0:
+        if not 1e-18 < ratio < 1e18:
             raise ParamError(f"aspect_ratio must be above 0; found {ratio:g}")
-        if any(abs(ratio - known) < 1e-6 for known in ratios):
-            continue
-        ratios += [ratio, 1.0 / ratio] if spec.flip else [ratio]
-    return tuple(ratios[1:])
+        if ratios.add(ratio) and spec.flip:
+            ratios.add(1.0 / ratio, anyway=True)
+    return tuple(ratios.values[1:])
+
+
+class _Distinct:
+    """Values at least 1e-6 apart, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self._cells: dict[int, list[float]] = {}  # by the millionth that they lie in
+
+    def add(self, value: float, anyway: bool = False) -> bool:
+        """Whether it is a new one; `anyway` adds it also when it is not."""
+        cell = math.floor(value * 1e6)
+        near = (other for c in (cell - 1, cell, cell + 1) for other in self._cells.get(c, ()))
+        if not anyway and any(abs(value - other) < 1e-6 for other in near):
+            return False
+        self.values.append(value)
+        self._cells.setdefault(cell, []).append(value)
+        return True
 
 
 def _variances(spec: Any) -> tuple[float, float, float, float]:
@@ -212,30 +235,57 @@ def _whole(layer: Any) -> Any:
     return layer
 
 
+def type_of(layer: Any) -> str:
+    """The type by which the tables know a LayerParameter: of a Python layer, its module and class."""
+    python = layer.python_param
+    return f"{python.module}.{python.layer}" if layer.type == "Python" else layer.type
+
+
 _RESOLVERS: dict[str, Callable[[Any], Any]] = {
     "Convolution": conv,
+    "ConvolutionDepthwise": depthwise,
     "Deconvolution": conv,
+    "DepthwiseConvolution": depthwise,
+    "Interp": interp,
     "Pooling": pool,
     "PriorBox": prior_box,
+    "Proposal": proposal,
+    "Upsample": upsample,
+    "rpn.proposal_layer.ProposalLayer": python_proposal,
     "AnnotatedData": _whole,  # reads data_param, transform_param and annotated_data_param
+    "Data": _whole,  # reads data_param and transform_param; all that feed a net count their tops
+    "DummyData": _whole,
+    "HDF5Data": _whole,
+    "ImageData": _whole,  # reads image_data_param and transform_param
+    "MemoryData": _whole,
     "SoftmaxWithLoss": _whole,  # reads softmax_param and loss_param
     "SigmoidCrossEntropyLoss": _whole,
     "MultiBoxLoss": _whole,  # reads multibox_loss_param and loss_param
 }
 
 
+# Types whose parameters are not in the field named after them.
+_BORROWED = {
+    "convolutiondepthwise": "convolution_param",
+    "deconvolution": "convolution_param",
+    "depthwiseconvolution": "convolution_param",
+    "normalize": "norm_param",
+}
+
+
 @cache
 def _sub_messages() -> dict[str, str]:
     """Layer type without case and underscores: its field of LayerParameter."""
-    fields = schema.LayerParameter.DESCRIPTOR.fields
-    return {"deconvolution": "convolution_param", "normalize": "norm_param"} | {
-        f.name.removesuffix("_param").replace("_", ""): f.name for f in fields if f.name.endswith("_param")
-    }
+    return _BORROWED | _by_type(field.name for field in schema.LayerParameter.DESCRIPTOR.fields)
+
+
+def _by_type(names: Iterable[str]) -> dict[str, str]:
+    return {name.removesuffix("_param").replace("_", ""): name for name in names if name.endswith("_param")}
 
 
 def parameter_field(layer_type: str) -> str | None:
     """The field of LayerParameter with the parameters of a type ("BatchNorm": "batch_norm_param"), if any."""
-    return _sub_messages().get(layer_type.lower())
+    return (_by_type(schema.extensions()) | _sub_messages()).get(layer_type.lower())
 
 
 def resolve(layer: Any) -> Any:
@@ -244,7 +294,8 @@ def resolve(layer: Any) -> Any:
     Raises:
         ParamError: parameters that contradict each other or that Caffe refuses.
     """
-    if layer.type in _RESOLVERS:
-        return _RESOLVERS[layer.type](layer)
+    layer_type = type_of(layer)
+    if layer_type in _RESOLVERS:
+        return _RESOLVERS[layer_type](layer)
     name = parameter_field(layer.type)
-    return getattr(layer, name) if name else layer
+    return schema.parameters(layer, name) if name else layer

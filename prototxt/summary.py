@@ -13,6 +13,10 @@ _FLOAT_BYTES = 4
 _VIEWS = ("Flatten", "Reshape", "Split")
 
 
+# Which blobs of a layer are not learned.
+_STATISTICS = {"BatchNorm": slice(0, 3), "BN": slice(2, 4)}
+
+
 def _convolution(layer: Layer) -> int:
     return sum(prod(top) for top in layer.top_shapes) * prod(layer.blob_shapes[0][1:])
 
@@ -28,7 +32,9 @@ def _inner_product(layer: Layer) -> int:
 # Layers that multiply matrices. What others compute is small beside them and is left out, as papers do.
 _MACS: dict[str, Callable[[Layer], int]] = {
     "Convolution": _convolution,
+    "ConvolutionDepthwise": _convolution,
     "Deconvolution": _deconvolution,
+    "DepthwiseConvolution": _convolution,
     "InnerProduct": _inner_product,
 }
 
@@ -41,8 +47,8 @@ def summarize(graph: Graph) -> dict[str, Any]:
         `shapes` (a list of sizes for each top) and these numbers, which `total` has summed up:
 
         - `parameters`: values that are learned. A blob that several layers share counts once, at the first.
-        - `statistics`: values of BatchNorm's three blobs (running mean, variance and their scale).
-        - `macs`: multiply-accumulates of Convolution, Deconvolution and InnerProduct in one forward
+        - `statistics`: values of BatchNorm's three blobs (running mean, variance and their scale), BN's last two.
+        - `macs`: multiply-accumulates of convolutions, Deconvolution and InnerProduct in one forward
           pass of the whole batch; biases are not counted.
         - `activation_bytes`: float32 memory of the tops that need their own: not of those computed
           in place, nor of views (Flatten, Reshape, Split).
@@ -58,29 +64,28 @@ def summarize(graph: Graph) -> dict[str, Any]:
 
 def _costs(layer: Layer, shared: set[str]) -> dict[str, Any]:
     values = _own_values(layer, shared)
-    is_statistics = layer.type == "BatchNorm"
+    statistics = sum(values[_STATISTICS[layer.type]]) if layer.type in _STATISTICS else 0
     return {
         "name": layer.name,
         "type": layer.type,
         "tops": list(layer.tops),
         "shapes": [list(shape) for shape in layer.top_shapes],
-        "parameters": 0 if is_statistics else values,
-        "statistics": values if is_statistics else 0,
+        "parameters": sum(values) - statistics,
+        "statistics": statistics,
         "macs": _MACS[layer.type](layer) if layer.type in _MACS else 0,
         "activation_bytes": _activation_bytes(layer),
     }
 
 
-def _own_values(layer: Layer, shared: set[str]) -> int:
-    """Values in the blobs of `layer`, less those in `shared` (names of blobs seen before, which grows)."""
-    count = 0
+def _own_values(layer: Layer, shared: set[str]) -> list[int]:
+    """Values in each blob of `layer`; 0 for those in `shared` (names of blobs seen before, which grows)."""
+    counts = []
     for i, shape in enumerate(layer.blob_shapes):
         name = layer.proto.param[i].name if i < len(layer.proto.param) else ""
-        if not name or name not in shared:
-            count += prod(shape)
+        counts.append(0 if name and name in shared else prod(shape))
         if name:
             shared.add(name)
-    return count
+    return counts
 
 
 def _activation_bytes(layer: Layer) -> int:

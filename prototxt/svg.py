@@ -18,8 +18,10 @@ COLOURS = {
     "activation": "#fdf0c4",
     "norm": "#e9dcf7",
     "tensor": "#f1f1ee",
+    "roi": "#fbe6cb",
     "detection": "#fbdccb",
     "loss": "#f9cfd3",
+    "plugin": "#d9f0f2",
 }
 _STYLE = """text { font-family: "DejaVu Sans", Verdana, sans-serif; font-size: 11px; fill: #1c2733 }
 .title { font-size: 17px; font-weight: bold } .name { font-weight: bold } .more { fill: #5b6876 }

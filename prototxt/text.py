@@ -14,19 +14,18 @@ from typing import Any, NoReturn
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from prototxt.errors import UserError, nearest
+from prototxt.errors import UserError, UserErrors, nearest
 
-_BLANKS = re.compile(r"(?:\s+|#[^\n]*)*")
+_BLANKS = re.compile(r"(?:\s+|#[^\n]*)*")  # a pattern of its own: in front of the tokens it would try all ways to split
 _TOKEN = re.compile(
-    r"""(?:[\s]+|\#[^\n]*)*                      # blanks and comments, skipped
-        (?: (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+    r"""(?: (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
           | (?P<mark>[{}<>:;,\[\]])
           | (?P<word>-?\s*[^\s{}<>:;,\[\]\#"']+)
           | (?P<end>\Z) )""",
     re.VERBOSE,
 )
 _INTEGER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
-_FLOAT = re.compile(r"-?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?f?|inf(?:inity)?|nan)", re.IGNORECASE)
+_FLOAT = re.compile(r"-?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[-+]?[0-9]+)?f?|inf(?:inity)?|nan)", re.IGNORECASE)
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL)
 _LETTERS = dict(zip(b"abfnrtv\\'\"?", b"\a\b\f\n\r\t\v\\'\"?"))
 _INTEGERS = {
@@ -35,6 +34,10 @@ _INTEGERS = {
     FieldDescriptor.CPPTYPE_UINT32: (0, 2**32 - 1),
 }
 _BOOLEANS = {"true": True, "True": True, "t": True, "1": True, "false": False, "False": False, "f": False, "0": False}
+
+_MOST_UNKNOWN = 1000  # messages that are not known; a file with more is something else
+_LONGEST_NUMBER = 100  # digits of a whole number, leading zeros included
+_SHOWN = 60  # characters of a word in a message
 
 Path = tuple[str | int, ...]
 
@@ -61,16 +64,33 @@ class Parsed:
         return f"{self.path}:{self.lines[path]}" if path else self.path
 
 
+class UnknownParameters(UserErrors):
+    """Messages called …_param that the schema has not: those of layer types that it does not know, or misspelt ones.
+
+    Attributes:
+        parsed: the file without them.
+        fields: the path of each, and its error.
+    """
+
+    def __init__(self, parsed: Parsed, fields: dict[Path, UserError]) -> None:
+        self.parsed, self.fields = parsed, fields
+        super().__init__(fields.values())
+
+
 def parse(text: str, message: Message, path: str = "<text>") -> Parsed:
     """Read `text` into `message`.
 
     Raises:
         UserError: with `PATH:LINE:COLUMN`, the offending line and, for a misspelt field or enum
             value, the nearest known one.
+        UnknownParameters: all messages called …_param that are not known, and nothing else is wrong.
     """
     reader = _Reader(text.removeprefix("\ufeff"), path)
     reader.fields(message, (), closing="")
-    return Parsed(message, path, reader.lines)
+    parsed = Parsed(message, path, reader.lines)
+    if reader.unknown:
+        raise UnknownParameters(parsed, reader.unknown)
+    return parsed
 
 
 class _Reader:
@@ -79,30 +99,35 @@ class _Reader:
     def __init__(self, text: str, path: str) -> None:
         self.text, self.path = text, path
         self.lines: dict[Path, int] = {}
+        self.unknown: dict[Path, UserError] = {}
         self.next_at, self.line, self.counted = 0, 1, 0
         self.advance()
 
     def advance(self) -> None:
-        match = _TOKEN.match(self.text, self.next_at)
+        start = _BLANKS.match(self.text, self.next_at).end()
+        match = _TOKEN.match(self.text, start)
         if match is None:
-            self.fail("this string is not closed on its line", _BLANKS.match(self.text, self.next_at).end())
+            self.fail("this string is not closed on its line", start)
         self.kind = match.lastgroup
         self.token = match[self.kind]
         self.at, self.next_at = match.start(self.kind), match.end()
 
     def fail(self, found: str, at: int | None = None, *, expected: str = "") -> NoReturn:
         """Raise UserError that points at the offset `at` (the current token's by default)."""
+        raise self.error(found, at, expected)
+
+    def error(self, found: str, at: int | None = None, expected: str = "") -> UserError:
+        """What `fail` raises."""
         at = self.at if at is None else at
         start = self.text.rfind("\n", 0, at) + 1
-        line = self.text[start:].split("\n", 1)[0].rstrip("\r")
         number, column = self.text.count("\n", 0, at) + 1, at - start + 1
         first = max(0, column - 160)  # a binary file has lines of megabytes
-        shown = line[first : first + 200].replace("\t", " ")
+        shown = self.text[start + first : start + first + 200].split("\n", 1)[0].rstrip("\r").replace("\t", " ")
         snippet = f"    {shown}\n    {' ' * (column - 1 - first)}^"
-        raise UserError(found, where=f"{self.path}:{number}:{column}", expected=expected, snippet=snippet)
+        return UserError(found, where=f"{self.path}:{number}:{column}", expected=expected, snippet=snippet)
 
     def unexpected(self) -> str:
-        return "unexpected end of file" if self.kind == "end" else f"unexpected {self.token!r}"
+        return "unexpected end of file" if self.kind == "end" else f"unexpected {_short(self.token)!r}"
 
     def line_here(self) -> int:
         self.line += self.text.count("\n", self.counted, self.at)
@@ -132,16 +157,37 @@ class _Reader:
                 return
             if self.kind != "word":
                 self.fail(self.unexpected(), expected=f"a field of {message.DESCRIPTOR.name}")
-            spec = known.get(self.token)
+            spec = known.get(self.token) or _extension(message, self.token)
             if spec is None:
-                self.fail(f'{message.DESCRIPTOR.name} has no field "{self.token}"{nearest(self.token, known.keys())}')
-            self.one_field(message, spec, path)
+                self.unknown_field(message, path)
+            else:
+                self.one_field(message, spec, path)
             if not self.accept(","):
                 self.accept(";")
 
+    def unknown_field(self, message: Message, path: Path) -> None:
+        """Note a message called …_param and read over it; refuse any other field."""
+        name, known = self.token, message.DESCRIPTOR.fields_by_name.keys()
+        error = self.error(f'{message.DESCRIPTOR.name} has no field "{_short(name)}"{nearest(name, known)}')
+        self.advance()
+        self.accept(":")
+        is_message = self.kind == "mark" and self.token in ("{", "<")
+        if not (is_message and name.endswith("_param")) or len(self.unknown) == _MOST_UNKNOWN:
+            raise error
+        self.unknown.setdefault((*path, name), error)
+        depth = 0
+        while True:
+            if self.kind == "end":
+                self.fail(f"the file ends inside {name}", expected='"}"')
+            if self.kind == "mark":
+                depth += (self.token in "{<") - (self.token in "}>")
+            self.advance()
+            if not depth:
+                return
+
     def one_field(self, message: Message, spec: FieldDescriptor, path: Path) -> None:
         name, line, repeated = spec.name, self.line_here(), _is_repeated(message, spec)
-        if not repeated and message.HasField(name):
+        if not repeated and _is_given(message, spec):
             self.fail(f'"{name}" is given twice, first on line {self.lines[(*path, name)]}; it can have one value')
         self.advance()
         colon = self.accept(":")
@@ -164,7 +210,7 @@ class _Reader:
             if opening not in ("{", "<"):
                 self.fail(f'"{name}" is a message', expected='"{" after its name')
             self.advance()
-            inner = getattr(message, name)
+            inner = message.Extensions[spec] if spec.is_extension else getattr(message, name)
             if repeated:
                 inner = inner.add()
             else:
@@ -186,18 +232,18 @@ class _Reader:
             return self.enum(spec, word, at)
         if spec.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
             if word not in _BOOLEANS:
-                self.fail(f'"{spec.name}" cannot be "{word}"', at, expected="true or false")
+                self.fail(f'"{spec.name}" cannot be "{_short(word)}"', at, expected="true or false")
             return _BOOLEANS[word]
         if spec.cpp_type in _INTEGERS:
             return self.integer(spec, word, at)
         if not _FLOAT.fullmatch(word):
-            self.fail(f'"{spec.name}" cannot be "{word}"', at, expected="a number")
+            self.fail(f'"{spec.name}" cannot be "{_short(word)}"', at, expected="a number")
         return float(word if word[-3:].lower() == "inf" else word.rstrip("fF"))
 
     def integer(self, spec: FieldDescriptor, word: str, at: int) -> int:
         low, high = _INTEGERS[spec.cpp_type]
-        if not _INTEGER.fullmatch(word):
-            self.fail(f'"{spec.name}" cannot be "{word}"', at, expected="a whole number")
+        if len(word) > _LONGEST_NUMBER or not _INTEGER.fullmatch(word):
+            self.fail(f'"{spec.name}" cannot be "{_short(word)}"', at, expected="a whole number")
         octal = word.lstrip("-").startswith("0") and "x" not in word.lower()
         number = int(word, 8 if octal else 0)
         if not low <= number <= high:
@@ -208,18 +254,18 @@ class _Reader:
         values = spec.enum_type.values_by_name
         if word in values:
             return values[word].number
-        if word.isdigit() and int(word) in spec.enum_type.values_by_number:
+        if len(word) < _LONGEST_NUMBER and word.isdecimal() and int(word) in spec.enum_type.values_by_number:
             return int(word)
         self.fail(
-            f'"{spec.name}" cannot be "{word}"{nearest(word, values.keys())}',
+            f'"{spec.name}" cannot be "{_short(word)}"{nearest(word, values.keys())}',
             at,
             expected="one of " + ", ".join(values.keys()),
         )
 
     def string(self, spec: FieldDescriptor) -> str | bytes:
         if self.kind != "string":
-            self.fail(f'"{spec.name}" cannot be {self.token or "empty"}', expected="a string in quotes")
-        raw, at = b"", self.at
+            self.fail(f'"{spec.name}" cannot be {_short(self.token) or "empty"}', expected="a string in quotes")
+        raw, at = bytearray(), self.at
         while self.kind == "string":  # neighbours join, as in C
             try:
                 raw += _ESCAPE.sub(_unescape, self.token[1:-1].encode())
@@ -227,11 +273,15 @@ class _Reader:
                 self.fail(f"{error} is not an escape of strings")
             self.advance()
         if spec.type == FieldDescriptor.TYPE_BYTES:
-            return raw
+            return bytes(raw)
         try:
             return raw.decode()
         except UnicodeDecodeError:
             self.fail(f'"{spec.name}" is not UTF-8 text', at)
+
+
+def _short(word: str) -> str:
+    return word if len(word) <= _SHOWN else f"{word[:_SHOWN]}…"
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:
@@ -247,5 +297,18 @@ def _unescape(match: re.Match[bytes]) -> bytes:
         raise ValueError(match[0].decode(errors="replace")) from error
 
 
+def _extension(message: Message, name: str) -> FieldDescriptor | None:
+    """The extension of `message` called `name`: a message, to be written like the fields that it has of its own."""
+    descriptor = message.DESCRIPTOR
+    added = descriptor.file.pool.FindAllExtensions(descriptor) if descriptor.is_extendable else []
+    return next((spec for spec in added if spec.name == name), None)
+
+
+def _is_given(message: Message, spec: FieldDescriptor) -> bool:
+    return message.HasExtension(spec) if spec.is_extension else message.HasField(spec.name)
+
+
 def _is_repeated(message: Message, spec: FieldDescriptor) -> bool:
+    if spec.is_extension:
+        return False
     return hasattr(getattr(message, spec.name), "append")  # protobuf 6.31 renamed the descriptor's own answer

@@ -86,6 +86,7 @@ _V1_PARAM_SPECS = {
 }
 
 _DATA_PARAMS = {"Data": "data_param", "ImageData": "image_data_param", "WindowData": "window_data_param"}
+_MOST_LAYERS = 10_000  # three times ResNet-1001; what looks at pairs of layers stays fast
 _SOLVER_TYPES = {
     "SGD": "SGD",
     "NESTEROV": "Nesterov",
@@ -111,6 +112,9 @@ def upgrade_net(net: Any, where: Where = lambda *path: "<net>") -> list[Path]:
         UserError: `layer` and `layers` in one file, a V0 layer of an unknown type or with a field that
             its type does not have, a padding layer that cannot be folded, inputs without their shapes.
     """
+    if max(len(net.layer), len(net.layers)) > _MOST_LAYERS:
+        found = f"the net has {max(len(net.layer), len(net.layers)):,} layers"
+        raise UserError(found, where=where(), expected=f"at most {_MOST_LAYERS:,}")
     origins: list[Path] = [("layer", i) for i in range(len(net.layer))]
     if net.layers:
         if net.layer:

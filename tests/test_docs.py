@@ -24,7 +24,7 @@ def python_blocks(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
-def test_commands_of_the_guides(guide, tmp_path, monkeypatch):
+def test_commands_of_the_guides(guide, tmp_path, monkeypatch, own_tables):
     from netgen.commands.main import app
 
     monkeypatch.chdir(tmp_path)

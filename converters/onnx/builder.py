@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, ValueInfoProto, helper
 
 from prototxt.graph import Layer
+
+
+@dataclass(frozen=True)
+class Open:
+    """Which sizes of its input a model leaves open."""
+
+    batch: bool = False
+    size: bool = False
 
 
 class Builder:
@@ -20,20 +29,26 @@ class Builder:
     Args:
         weights: layer name -> blobs.
         reserved: names that only `rename` gives out: those of the net's blobs.
+        is_open: which sizes the model leaves open.
 
     Attributes:
         nodes: in the order of computation.
         initializers: by name.
+        outputs: top -> what takes its place among the outputs, where its ONNX form is another.
     """
 
-    def __init__(self, weights: Mapping[str, Sequence[np.ndarray]], reserved: Iterable[str] = ()) -> None:
+    def __init__(
+        self, weights: Mapping[str, Sequence[np.ndarray]], reserved: Iterable[str] = (), is_open: Open | None = None
+    ) -> None:
         self._weights = weights
+        self.is_open = is_open or Open()
         self._constants: dict[str, np.ndarray] = {}
         self._used = set(reserved)
         self._own: set[str] = set()
         self._since = 0
         self.nodes: list[NodeProto] = []
-        self.initializers: dict[str, TensorProto] = {}
+        self.initializers: dict[str, np.ndarray] = {}
+        self.outputs: dict[str, list[ValueInfoProto]] = {}
 
     def begin(self) -> None:
         """A new layer begins."""
@@ -57,7 +72,7 @@ class Builder:
     def constant(self, array: Any, name: str, dtype: type = np.float32) -> str:
         """A constant value called `name` or nearly so."""
         name = self.unique(name)
-        self._constants[name] = np.array(array, dtype)
+        self._constants[name] = np.asarray(array, dtype)
         self._own.add(name)
         return name
 
@@ -68,14 +83,16 @@ class Builder:
     def node(self, op: str, inputs: Sequence[str], layer: Layer, outputs: int = 1, **attributes: Any) -> Any:
         """Add an operator; its output's name, or a list of names when there are several.
 
-        The node is called after its layer, `conv1` or `detection_out/Concat`: so it is found in any viewer.
+        The node is called after its layer, `conv1/Conv` or `detection_out/Concat`, and has the layer's type for a
+        comment: so it is found in any viewer.
         """
         for name in inputs:
             if name in self._constants and name not in self.initializers:
-                self.initializers[name] = numpy_helper.from_array(self._constants[name], name)
+                self.initializers[name] = self._constants[name]
         node_name = self.unique(f"{layer.name}/{op}")
         names = [node_name if outputs == 1 else f"{node_name}:{i}" for i in range(outputs)]
-        self.nodes.append(helper.make_node(op, list(inputs), names, name=node_name, **attributes))
+        node = helper.make_node(op, list(inputs), names, name=node_name, doc_string=layer.type, **attributes)
+        self.nodes.append(node)
         return names[0] if outputs == 1 else names
 
     def computes(self, value: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from prototxt import schema
 from prototxt.graph import Layer, show
 from prototxt.params import parameter_field
 from prototxt.registry import Registry
@@ -95,7 +96,7 @@ def bilinear(blob: Tensor, filler: Any, generator: Generator) -> None:
 
 def blob_filler(layer: Layer, field: str) -> Any:
     """The FillerParameter in `field` of the layer's own parameters, or what Caffe takes when it is not given."""
-    message = getattr(layer.proto, parameter_field(layer.type))
+    message = schema.parameters(layer.proto, parameter_field(layer.type))
     default = _UNFILLED.get((layer.type, field))
     if default is not None and not message.HasField(field):
         return FillerParameter(type="constant", value=default)

@@ -18,6 +18,7 @@ from netgen.commands import (
     list,
     lmdb,
     plot,
+    plugins,
     priors,
     summary,
     test,
@@ -35,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+_READ_NETS = {"summary", "diff", "draw", "lint", "priors", "train", "test", "detect", "convert", "verify"}
 for verb in (
     demo.demo,
     list.list_,
@@ -53,12 +55,13 @@ for verb in (
     convert.convert,
     verify.verify,
 ):
-    app.command(verb.__name__.rstrip("_"))(verb)
+    name = verb.__name__.rstrip("_")
+    app.command(name)(plugins.with_plugins(verb) if name in _READ_NETS else verb)
 app.add_typer(lmdb.app, name="lmdb")
 
 
 # Modules of the extras: who installed the base alone is told which one a verb needs.
-_EXTRAS = {"torch": "train", "cv2": "train", "lmdb": "train", "matplotlib": "train"}
+_EXTRAS = {"torch": "train", "cv2": "train", "lmdb": "train", "matplotlib": "train", "yaml": "train"}
 _EXTRAS |= {"onnx": "onnx", "onnxruntime": "onnx", "h5py": "train"}
 
 

@@ -17,6 +17,7 @@ from netgen.zoo import grp_dsod  # noqa: F401
 from netgen.zoo import mobilenet  # noqa: F401
 from netgen.zoo import refinedet  # noqa: F401
 from netgen.zoo import scratchdet  # noqa: F401
+from netgen.zoo import scratchdet_mmdet  # noqa: F401
 from netgen.zoo import ssd  # noqa: F401
 
 __all__ = ["MODELS", "build", "options"]

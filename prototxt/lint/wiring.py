@@ -9,7 +9,7 @@ from prototxt.errors import nearest
 from prototxt.lint.finding import ERROR, NOTE, WARNING, Found, check
 from prototxt.lint.heads import explained
 from prototxt.lint.net import CAFFE_TYPES, FEEDS, Blob, Net, Node, WrittenNet, sentence
-from prototxt.shapes import BLOBS, SHAPES
+from prototxt.shapes import BLOBS, SHAPES, UnknownShape
 
 # Layers that a net ends with. A net with one of them has no use for any other blob that nobody reads.
 _ENDS = {"Accuracy", "DetectionEvaluate", "DetectionOutput", "HDF5Output"}
@@ -61,7 +61,7 @@ def unknown_type(net: Net) -> Iterator[Found]:
     for node in net.nodes:
         if node.type in SHAPES:
             continue
-        if node.type in CAFFE_TYPES:
+        if node.proto.type in CAFFE_TYPES:
             reason = "this toolkit cannot compute this type: shapes behind it are not checked"
             yield Found(node, reason, "none needed for Caffe", NOTE)
         else:
@@ -73,7 +73,10 @@ def unknown_type(net: Net) -> Iterator[Found]:
 def shapes(net: Net) -> Iterator[Found]:
     """Parameters contradict each other, or do not fit the shapes of the bottoms: Caffe aborts."""
     for node, error in net.unfit:
-        if node.type in SHAPES and node not in explained(net):
+        if isinstance(error.__cause__, UnknownShape):
+            reason = f"{sentence(node, error)}: shapes behind it are not checked"
+            yield Found(node, reason, "none needed: they are known once the data are opened", NOTE)
+        elif node.type in SHAPES and node not in explained(net):
             yield Found(node, sentence(node, error), error.fix or "correct the parameters, or the layers before it")
 
 

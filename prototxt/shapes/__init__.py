@@ -5,8 +5,8 @@ It raises ShapeError with the reason when they do not fit; the graph adds the la
 The families (conv, pooling, …) have the same names in the PyTorch and ONNX tables.
 """
 
-from prototxt.shapes.table import BLOBS, SHAPES, SOURCES, Shape, ShapeError
+from prototxt.shapes.table import BLOBS, SHAPES, SOURCES, Shape, ShapeError, UnknownShape
 
-from prototxt.shapes import activation, conv, data, detection, loss, norm, pooling, tensor  # isort: skip  # noqa: F401
+from prototxt.shapes import activation, conv, data, detection, loss, norm, pooling, roi, tensor  # isort: skip  # noqa: F401
 
-__all__ = ["BLOBS", "SHAPES", "SOURCES", "Shape", "ShapeError"]
+__all__ = ["BLOBS", "SHAPES", "SOURCES", "Shape", "ShapeError", "UnknownShape"]

@@ -1,4 +1,4 @@
-"""Convolution, Deconvolution, InnerProduct."""
+"""Convolution, Deconvolution, InnerProduct, and the forks' names of a convolution with one group a channel."""
 
 from __future__ import annotations
 
@@ -36,7 +36,15 @@ def convolution(p, bottoms):  # [(N, C, H, W)] -> [(N, num_output, H', W')], flo
     return [(bottoms[0][0], p.num_output, *out)] * len(bottoms)
 
 
-@BLOBS.register("Convolution")
+@SHAPES.register("ConvolutionDepthwise", "DepthwiseConvolution")
+def depthwise(p, bottoms):  # [(N, C, H, W)] -> [(N, num_output, H', W')]
+    _same(bottoms)
+    if bottoms[0][1] != p.group:
+        raise ShapeError(f"its {p.group} groups must be as many as its {bottoms[0][1]} input channels")
+    return convolution(p, bottoms)
+
+
+@BLOBS.register("Convolution", "ConvolutionDepthwise", "DepthwiseConvolution")
 def convolution_blobs(p, bottoms):
     weight = (p.num_output, _channels(p, bottoms) // p.group, *p.kernel_hw)
     return [weight, (p.num_output,)] if p.bias_term else [weight]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prototxt.shapes.table import BLOBS, SHAPES, ShapeError, axis_of, need
 
 
-@SHAPES.register("BatchNorm", "LRN", "MVN")
+@SHAPES.register("BN", "BatchNorm", "LRN", "MVN")
 def same(p, bottoms):
     need(bottoms, 1)
     return [bottoms[0]]
@@ -23,6 +23,16 @@ def normalize(p, bottoms):  # [(N, C, H, W)]
 def batch_norm_blobs(p, bottoms):
     channels = bottoms[0][1] if len(bottoms[0]) > 1 else 1
     return [(channels,), (channels,), (1,)]
+
+
+@BLOBS.register("BN")
+def bn_blobs(p, bottoms):
+    return [(1, bottoms[0][1], 1, 1)] * (4 if keeps_statistics(p) else 2)
+
+
+def keeps_statistics(p) -> bool:
+    """Whether a BN has a running mean and variance of its own; SegNet's has none, and is known by its fields."""
+    return not any(p.HasField(name) for name in ("scale_filler", "shift_filler", "bn_mode"))
 
 
 @BLOBS.register("Normalize")

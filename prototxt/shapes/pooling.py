@@ -1,4 +1,4 @@
-"""Pooling: the output size rounds UP, unlike everybody else's."""
+"""Pooling: the output size rounds UP, unlike everybody else's; later Caffes and forks let a net choose."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ def pooled_hw(size_hw: Pair, p: Pool) -> Pair:
     for size, kernel, stride, pad in zip(size_hw, p.kernel_hw, p.stride_hw, p.pad_hw):
         if kernel > size + 2 * pad:
             raise ShapeError(f"the kernel {kernel} is larger than the padded input {size + 2 * pad}")
-        count = -((size + 2 * pad - kernel) // -stride) + 1
+        room = size + 2 * pad - kernel
+        count = (-(room // -stride) if p.rounds_up else room // stride) + 1
         out.append(count - (any(p.pad_hw) and (count - 1) * stride >= size + pad))
     return out[0], out[1]
 

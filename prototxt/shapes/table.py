@@ -14,11 +14,15 @@ SHAPES: Registry[Rule] = Registry("shape rule")
 BLOBS: Registry[Rule] = Registry("blob rule")
 
 # Layers whose tops are fed from outside the net. All others without bottoms make their own values.
-SOURCES = ("Input", "AnnotatedData")
+SOURCES = ("Input", "MemoryData", "AnnotatedData", "Data", "ImageData", "HDF5Data", "DummyData")
 
 
 class ShapeError(ValueError):
     """Bottoms that do not fit a layer."""
+
+
+class UnknownShape(ShapeError):
+    """A shape that the data tell, not the net: whoever opens them gives it to the graph (`input_shapes`)."""
 
 
 def axis_of(axis: int, shape: Shape, *, end: bool = False) -> int:

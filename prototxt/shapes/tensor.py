@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from prototxt.shapes.table import SHAPES, ShapeError, axis_of, need
+from prototxt.shapes.table import SHAPES, ShapeError, axis_of, maps_hw, need
 
 
 @SHAPES.register("Concat")
@@ -33,6 +33,11 @@ def slice_(p, bottoms):
 def split(p, bottoms):
     need(bottoms, 1)
     return [bottoms[0]] * len(p.top)
+
+
+@SHAPES.register("Silence")
+def silence(p, bottoms):  # reads what nobody else does, so that it is no output
+    return []
 
 
 @SHAPES.register("Eltwise")
@@ -141,3 +146,42 @@ def arg_max(p, bottoms):
         axis = axis_of(p.axis, bottoms[0])
         return [(*bottoms[0][:axis], p.top_k, *bottoms[0][axis + 1 :])]
     return [(bottoms[0][0], 2 if p.out_max_val else 1, p.top_k)]
+
+
+@SHAPES.register("ShuffleChannel")
+def shuffle_channel(p, bottoms):  # [(N, C, …)]
+    need(bottoms, 1)
+    if p.group < 1 or bottoms[0][1] % p.group:
+        raise ShapeError(f"group {p.group} does not divide its {bottoms[0][1]} channels")
+    return [bottoms[0]]
+
+
+@SHAPES.register("Axpy")
+def axpy(p, bottoms):  # [factors (N, C) or (N, C, 1, 1), x (N, C, …), y like x]
+    need(bottoms, 3)
+    factors, x, y = bottoms
+    if x != y:
+        raise ShapeError("the second and the third bottom differ")
+    if factors[:2] != x[:2] or any(size != 1 for size in factors[2:]) or len(factors) not in (2, len(x)):
+        raise ShapeError("the first bottom must have one factor for each channel of the second")
+    return [x]
+
+
+@SHAPES.register("Interp")
+def interp(p, bottoms):  # [(N, C, H, W)]
+    need(bottoms, 1)
+    cut_hw = [size + p.pad_beg + p.pad_end for size in maps_hw(bottoms[0])]
+    if min(cut_hw) < 1:
+        raise ShapeError("pad_beg and pad_end leave nothing of the bottom")
+    out_hw = p.size_hw or [((size - 1) // p.shrink) * p.zoom + 1 for size in cut_hw]
+    return [(*bottoms[0][:2], *out_hw)]
+
+
+@SHAPES.register("Upsample")
+def upsample(p, bottoms):  # [(N, C, H, W)], and the mask of a pooling
+    need(bottoms, 1, 2)
+    size_hw = maps_hw(bottoms[0])
+    if p.by_mask and bottoms[1] != bottoms[0]:
+        raise ShapeError("the mask must have the shape of the first bottom")
+    out_hw = p.size_hw or [size * factor - less for size, factor, less in zip(size_hw, p.factor_hw, p.less_hw)]
+    return [(*bottoms[0][:2], *out_hw)]

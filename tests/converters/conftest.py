@@ -89,3 +89,44 @@ def case(request: pytest.FixtureRequest, shared: Path) -> LayerCase:
 @pytest.fixture
 def make_layer() -> Callable[..., Layer]:
     return layer_of
+
+
+def _same_in_caffe(model, outputs=(), input_shapes=None, tolerance=1e-4, feeds=None):
+    """Convert an ONNX model to Caffe, run both on one input, and compare; the Caffe graph and its weights.
+
+    Args:
+        tolerance: largest difference, as a part of the largest value where that is above 1.
+    """
+    import onnx
+    import onnxruntime
+
+    from converters.from_onnx import OnnxFile, to_caffe
+    from converters.pytorch import CaffeNet
+
+    graph, weights = to_caffe(OnnxFile(model), outputs, input_shapes)
+    rng = np.random.default_rng(0)
+    if feeds is None:
+        feeds = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in graph.inputs.items()}
+    names = list(outputs) or [value.name for value in model.graph.output]
+    shown = onnx.ModelProto.FromString(model.SerializeToString())
+    known = {value.name for value in model.graph.output}
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 3, 1
+    # Version 1.23 takes a Pad into a MaxPool, which then no longer sees its zeros.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    wanted = dict(zip(names, session.run(names, feeds)))
+    with torch.no_grad():
+        found = CaffeNet(graph, weights)({name: torch.from_numpy(array) for name, array in feeds.items()})
+    assert list(found) == graph.outputs and set(found) == set(names)
+    for name, array in wanted.items():
+        assert found[name].shape == array.shape, name
+        largest = np.abs(array).max(initial=1)
+        np.testing.assert_allclose(found[name].numpy() / largest, array / largest, rtol=0, atol=tolerance, err_msg=name)
+    return graph, weights
+
+
+@pytest.fixture
+def same_in_caffe() -> Callable:
+    return _same_in_caffe

@@ -248,9 +248,12 @@ def test_shapes_that_lie(tmp_path, values, message):
         (lambda file: file.create_dataset("data/c/0", (10**15,), "f4", chunks=(9,)), "c/0 announces 1,000,000,000,000"),
         (lambda file: file.create_dataset("data/c/0", (10**9,), "f4"), "/data/c/0 announces 1,000,000,000 values that"),
         (lambda file: file.create_dataset("data/c/1", data=[1.0]), 'layer "c" has blob 1 but not all before it\n  fix'),
-        (lambda file: file.create_dataset("data/c/0", data="text"), 'no whole caffemodel; expected a group "data"'),
-        (lambda file: file.create_dataset("data", data=[1.0]), 'no whole caffemodel; expected a group "data"'),
-        (lambda file: file.create_group("other"), 'no whole caffemodel; expected a group "data"'),
+        (
+            lambda file: file.create_dataset("data/c/0", data="text"),
+            "/data/c/0 is no array of numbers; expected arrays",
+        ),
+        (lambda file: file.create_dataset("data", data=[1.0]), 'no whole caffemodel: "data" is no group; expected'),
+        (lambda file: file.create_group("other"), 'no whole caffemodel: "data" is absent, or a link'),
         (lambda file: file.create_group("data"), "no layer in this file has weights; expected a trained caffemodel"),
     ],
 )

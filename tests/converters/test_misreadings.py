@@ -93,7 +93,7 @@ CASES = {
 
 
 def test_the_cases_are_all():
-    assert [(m.backends, m.reason) for m in MISREADINGS] == [
+    assert [(m.backends, m.reason) for m in MISREADINGS if m.type != "Proposal"] == [
         (backends, reason) for _, backends, reason in CASES.values()
     ]
 

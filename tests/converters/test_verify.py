@@ -270,7 +270,7 @@ def test_convert_writes_onnx_and_state_dict(files, tmp_path, capsys):
 
 
 def test_convert_refuses_and_leaves_nothing(files, tmp_path, capsys):
-    with pytest.raises(UserError, match=r"cannot write a file with the ending '.tflite'; expected .onnx or .pth"):
+    with pytest.raises(UserError, match=r"cannot write a file with the ending '.tflite'; expected .*onnx"):
         convert_command.convert(*files, tmp_path / "net.tflite")
     files[0].write_text(NET.replace('name: "loc" ', 'name: "loc2" '))
     for name in ("net.onnx", "net.pth"):
@@ -280,7 +280,8 @@ def test_convert_refuses_and_leaves_nothing(files, tmp_path, capsys):
             convert_command.convert(*files, tmp_path / name)
     files[0].write_text("\n".join(NET.splitlines()[:5]))
     convert_command.convert(*files, tmp_path / "part.onnx")
-    assert "note: 2 layers of" in (out := capsys.readouterr().out) and out.splitlines()[0].endswith(": loc, conf")
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: 2 layers of")]
+    assert len(notes) == 1 and notes[0].endswith(": loc, conf")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.caffemodel", "net.prototxt", "part.onnx"]
 
 

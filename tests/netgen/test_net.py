@@ -187,7 +187,7 @@ def test_a_chain_of_5000_layers():
 
 
 def test_every_type_with_a_shape_rule_can_be_written():
-    assert set(SHAPES) <= set(layer_types())
+    assert {name for name in SHAPES if "." not in name} <= set(layer_types())  # a class in Python is an L.Python
     assert "Loss" not in layer_types() and "Transformation" not in layer_types() and "Recurrent" not in layer_types()
     assert dir(L) == list(layer_types())
 

@@ -26,9 +26,9 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, content in CLEAN.items():
         (tmp_path / name).write_text(content)
-    wrong = layer("r", "ReLU", "data", body="param { }") + layer("s", "Silence", "r", "")
+    wrong = layer("r", "ReLU", "data", body="param { }") + layer("s", "SPP", "r", "")
     (tmp_path / "wrong.prototxt").write_text(INPUT + wrong)
-    (tmp_path / "noted.prototxt").write_text(INPUT + layer("s", "Silence", "data", ""))
+    (tmp_path / "noted.prototxt").write_text(INPUT + layer("s", "SPP", "data", ""))
     return lambda *arguments: CliRunner().invoke(app, ["lint", *arguments])
 
 
@@ -43,7 +43,7 @@ def test_text(run):
     assert result.output == (
         'wrong.prototxt:2: error: layer "r" (ReLU): it has 1 `param` but 0 learned blobs [param-count]\n'
         "  fix: remove them\n"
-        'wrong.prototxt:3: note: layer "s" (Silence): this toolkit cannot compute this type: shapes behind it are not '
+        'wrong.prototxt:3: note: layer "s" (SPP): this toolkit cannot compute this type: shapes behind it are not '
         "checked [unknown-type]\n"
         "  fix: none needed for Caffe\n"
         "1 file: 1 error, 0 warnings, 1 note\n"
@@ -77,7 +77,7 @@ def test_github(run):
     assert result.output.splitlines() == [
         "::error file=wrong.prototxt,line=2,title=netgen lint%3A param-count::"
         'layer "r" (ReLU): it has 1 `param` but 0 learned blobs%0Afix: remove them',
-        '::notice file=wrong.prototxt,line=3,title=netgen lint%3A unknown-type::layer "s" (Silence): this toolkit '
+        '::notice file=wrong.prototxt,line=3,title=netgen lint%3A unknown-type::layer "s" (SPP): this toolkit '
         "cannot compute this type: shapes behind it are not checked%0Afix: none needed for Caffe",
     ]
 

@@ -15,6 +15,24 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 import prototxt
 from prototxt import schema
 
+# What forks of Caffe added: the field of LayerParameter, and its number.
+FORKS = {
+    "swish_param": 147,
+    "clip_param": 148,
+    "upsample_param": 149,
+    "mish_param": 150,
+    "bn_param": 152,
+    "shuffle_channel_param": 164,
+    "relu6_param": 208,
+    "interp_param": 2143,
+    "proposal_param": 2201,
+    "psroi_pooling_param": 10001,
+    "roi_pooling_param": 8266711,
+}
+
+# Fields that later Caffes and forks added to a message of SSD-Caffe.
+LATER = {"PoolingParameter": {"round_mode": 13, "ceil_mode": 1013}}
+
 PROTO = Path(prototxt.__file__).with_name("caffe.proto")
 
 
@@ -40,7 +58,7 @@ def test_our_reader_and_protoc_agree(tmp_path):
     run_protoc(f"--descriptor_set_out={tmp_path / 'set'}")
     (protoc,) = FileDescriptorSet.FromString((tmp_path / "set").read_bytes()).file
     ours, theirs = resolved(schema.descriptors()), resolved(protoc)
-    assert len(theirs.message_type) == 86
+    assert len(theirs.message_type) == 86 + len(FORKS)
     for our_message, their_message in zip(ours.message_type, theirs.message_type):
         assert our_message == their_message
     assert ours == theirs
@@ -64,12 +82,16 @@ def written_as_recorded(field: FieldDescriptor) -> dict:
 
 
 def test_schema_is_that_of_ssd_caffe(shared):
-    """Messages, fields, numbers, labels, types, defaults and packing."""
+    """Messages, fields, numbers, labels, types, defaults and packing; those of other forks are listed apart."""
     recorded = json.loads((shared / "reference/caffe_schema.json").read_text())
     messages = {name for name, kind in schema._NAMES.items() if hasattr(kind, "DESCRIPTOR") and hasattr(kind, "Clear")}
-    assert messages == set(recorded["messages"])
+    fields = schema.LayerParameter.DESCRIPTOR.fields_by_name
+    assert {name: fields[name].number for name in FORKS} == FORKS
+    forks = {fields[name].message_type.name for name in FORKS}
+    assert messages - forks == set(recorded["messages"]) and len(forks) == len(FORKS)
     for name, fields in recorded["messages"].items():
-        ours = schema.message_class(name).DESCRIPTOR.fields
+        later = LATER.get(name, FORKS if name == "LayerParameter" else {})
+        ours = [f for f in schema.message_class(name).DESCRIPTOR.fields if later.get(f.name) != f.number]
         assert [f.name for f in ours] == list(fields), name
         for field in ours:
             ours_now, theirs = written_as_recorded(field), dict(fields[field.name])
@@ -81,10 +103,12 @@ def test_schema_is_that_of_ssd_caffe(shared):
 def test_enums_are_those_of_ssd_caffe(shared):
     recorded = json.loads((shared / "reference/caffe_schema.json").read_text())["enums"]
     file = schema.NetParameter.DESCRIPTOR.file
+    forks = {schema.LayerParameter.DESCRIPTOR.fields_by_name[name].message_type.name for name in FORKS}
     enums = list(file.enum_types_by_name.values())
     for message in file.message_types_by_name.values():
-        enums += message.enum_types
+        enums += [] if message.name in forks else message.enum_types
     ours = {e.full_name.removeprefix("caffe."): {v.name: v.number for v in e.values} for e in enums}
+    assert ours.pop("PoolingParameter.RoundMode") == {"CEIL": 0, "FLOOR": 1}
     assert ours == recorded
 
 

@@ -25,6 +25,27 @@ def relu(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
     return [build.node("LeakyRelu", bottoms, layer, alpha=slope) if slope else build.node("Relu", bottoms, layer)]
 
 
+@NODES.register("Clip", "ReLU6")
+def clip(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    limits = (0, 6) if layer.type == "ReLU6" else (layer.p.min, layer.p.max)
+    inputs = [build.constant(limit, f"{layer.name}/{name}") for name, limit in zip(("least", "most"), limits)]
+    return [build.node("Clip", [*bottoms, *inputs], layer)]
+
+
+@NODES.register("Swish")
+def swish(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    scaled = bottoms[0]
+    if layer.p.beta != 1:
+        scaled = build.node("Mul", [scaled, build.constant(layer.p.beta, f"{layer.name}/beta")], layer)
+    return [build.node("Mul", [bottoms[0], build.node("Sigmoid", [scaled], layer)], layer)]
+
+
+@NODES.register("Mish")
+def mish(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:  # an operator of its own since opset 18
+    gate = build.node("Tanh", [build.node("Softplus", bottoms, layer)], layer)
+    return [build.node("Mul", [*bottoms, gate], layer)]
+
+
 @NODES.register("PReLU")
 def prelu(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
     (slope,) = build.blobs(layer)
@@ -45,6 +66,11 @@ def softmax(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
 @NODES.register("Dropout", "Split")
 def same(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:  # Dropout does nothing outside training
     return bottoms * len(layer.tops)
+
+
+@NODES.register("Silence")
+def silence(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    return []
 
 
 def _affine(build: Builder, layer: Layer, value: str) -> str:

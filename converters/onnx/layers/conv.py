@@ -11,7 +11,12 @@ from converters.onnx.layers.table import NODES
 from prototxt.graph import Layer
 from prototxt.shapes.table import axis_of
 
-_OPS = {"Convolution": "Conv", "Deconvolution": "ConvTranspose"}
+_OPS = {
+    "Convolution": "Conv",
+    "ConvolutionDepthwise": "Conv",
+    "Deconvolution": "ConvTranspose",
+    "DepthwiseConvolution": "Conv",
+}
 
 
 def _learned(build: Builder, layer: Layer) -> list[str]:
@@ -38,7 +43,7 @@ def inner_product(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]
     weight, *bias = build.blobs(layer)
     shape = layer.bottom_shapes[0]
     axis = axis_of(layer.p.axis, shape)
-    rows = build.constant([*shape[:axis], prod(shape[axis:])], f"{layer.name}/shape", np.int64)
+    rows = build.constant([*[0] * axis, prod(shape[axis:])], f"{layer.name}/shape", np.int64)  # 0: as it comes
     matrix = build.constant(weight if layer.p.transpose else weight.T, f"{layer.name}/weight")
     top = build.node("MatMul", [build.node("Reshape", [bottoms[0], rows], layer), matrix], layer)
     return [build.node("Add", [top, build.constant(bias[0], f"{layer.name}/bias")], layer) if bias else top]

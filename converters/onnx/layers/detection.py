@@ -29,15 +29,15 @@ def detection_output(build: Builder, layer: Layer, bottoms: list[str]) -> list[s
 
     When D would be 0, a row of -1 for each image.
     """
-    _check(build, layer, bottoms[2])
+    check(build, layer, bottoms[2])
     loc, conf, priors, *first_stage = bottoms
-    detections = _Detections(build, layer)
+    detections = Detections(build, layer)
     boxes = detections.boxes(loc, build.array(priors), *first_stage[1:])
     scores = detections.scores(conf, *first_stage[:1])
     return [detections.rows(boxes, scores, detections.select(boxes, scores))]
 
 
-def _check(build: Builder, layer: Layer, priors: str) -> None:
+def check(build: Builder, layer: Layer, priors: str) -> None:
     check_detection(layer)
     if layer.p.nms_param.eta != 1:
         raise layer.error(f"eta is {layer.p.nms_param.eta:g}: NonMaxSuppression has one threshold", expected="1")
@@ -45,7 +45,7 @@ def _check(build: Builder, layer: Layer, priors: str) -> None:
         raise layer.error(f'its prior boxes "{priors}" are computed', expected="PriorBox layers and their Concat")
 
 
-class _Detections(LayerBuilder):
+class Detections(LayerBuilder):
     """The steps of one DetectionOutput.
 
     N images, P priors, K classes without the background, M boxes selected. NonMaxSuppression takes S sets of boxes,
@@ -56,6 +56,7 @@ class _Detections(LayerBuilder):
         super().__init__(build, layer)
         self.p = layer.p
         self.images = layer.bottom_shapes[0][0]
+        self._batch_is_open = build.is_open.batch
         self.priors = layer.bottom_shapes[2][2] // 4
         self.labels = [c for c in range(self.p.num_classes) if c != self.p.background_label_id]
 
@@ -72,31 +73,62 @@ class _Detections(LayerBuilder):
     def _offsets(self, loc: str) -> str:
         """Offsets [S, P, 4] of [N, 4PL]."""
         if self.p.share_location:
-            return self.node("Reshape", loc, self.ints([self.images, self.priors, 4], "offsets_shape"))
-        shape = self.ints([self.images, self.priors, self.p.num_classes, 4], "offsets_shape")
+            return self.node("Reshape", loc, self.ints([0, self.priors, 4], "offsets_shape"))
+        shape = self.ints([0, self.priors, self.p.num_classes, 4], "offsets_shape")
         by_class = self.node("Transpose", self.node("Reshape", loc, shape), perm=[0, 2, 1, 3])
         foreground = self.node("Gather", by_class, self.ints(self.labels, "foreground"), axis=1)
         return self.node("Reshape", foreground, self.ints([-1, self.priors, 4], "sets_shape"))
 
     def scores(self, conf: str, arm_conf: str | None = None) -> str:
         """Scores [S, Q, P]; those that are not among a class's best `top_k` are lower than any threshold."""
-        table = self.node("Reshape", conf, self.ints([self.images, self.priors, self.p.num_classes], "scores_shape"))
-        if arm_conf is not None:
-            table = self._objects_only(table, arm_conf)
-        by_class = self.node("Transpose", table, perm=[0, 2, 1])
+        by_class = self.node("Transpose", self.table(conf, arm_conf), perm=[0, 2, 1])
         scores = self.node("Gather", by_class, self.ints(self.labels, "foreground"), axis=1)
         if self._top_k() < self.priors:
             best, at = self.node("TopK", scores, self.ints([self._top_k()], "top_k"), outputs=2, axis=2)
-            shape = self.ints([self.images, len(self.labels), self.priors], "candidates_shape")
-            nothing = self.node("Expand", self.floats(_LOWEST, "nothing"), shape)
+            nothing = self.node("Expand", self.floats(_LOWEST, "nothing"), self._candidates_shape(scores))
             scores = self.node("ScatterElements", nothing, at, best, axis=2)
         if self.p.share_location:
             return scores
         return self.node("Reshape", scores, self.ints([-1, 1, self.priors], "sets_of_one_shape"))
 
+    def table(self, conf: str, arm_conf: str | None = None) -> str:
+        """Scores [N, P, classes], the background's included."""
+        table = self.node("Reshape", conf, self.ints([0, self.priors, self.p.num_classes], "scores_shape"))
+        return table if arm_conf is None else self._objects_only(table, arm_conf)
+
+    def _candidates_shape(self, scores: str) -> str:
+        if self._batch_is_open:
+            return self.node("Shape", scores)
+        return self.ints([self.images, len(self.labels), self.priors], "candidates_shape")
+
+    def _count_images(self, scores: str) -> str:
+        """N, [1], of scores [S, Q, P]."""
+        sets = self.node("Shape", scores, start=0, end=1)
+        if self.p.share_location:
+            return sets
+        return self.node("Div", sets, self.ints([len(self.labels)], "sets_of_an_image"))
+
+    def _image_numbers(self, scores: str) -> str:
+        """0 … N - 1, [N, 1]."""
+        if not self._batch_is_open:
+            return self.ints(np.arange(self.images)[:, None], "images")
+        count = self.node("Squeeze", self._count_images(scores), self.ints([0], "count_axis"))
+        numbers = self.node("Range", self.ints(0, "first_image"), count, self.ints(1, "image_step"))
+        return self.node("Unsqueeze", numbers, self.ints([1], "number_axis"))
+
+    def _rows_of_none(self, scores: str) -> tuple[str, str]:
+        """The rows [N, 7] of a batch without detections, and N."""
+        if not self._batch_is_open:
+            none = np.full((self.images, 7), -1)
+            none[:, 0] = np.arange(self.images)
+            return self.floats(none, "none"), self.ints([self.images], "none_count")
+        numbers = self.node("Cast", self._image_numbers(scores), to=TensorProto.FLOAT)
+        pads = self.ints([0, 0, 0, 6], "none_pads")
+        return self.node("Pad", numbers, pads, self.floats(-1, "none")), self._count_images(scores)
+
     def _objects_only(self, table: str, arm_conf: str) -> str:
         """`table` [N, P, classes], where a prior that is no object to the first stage is sure to be of class 0."""
-        pairs = self.node("Reshape", arm_conf, self.ints([self.images, self.priors, 2], "objectness_shape"))
+        pairs = self.node("Reshape", arm_conf, self.ints([0, self.priors, 2], "objectness_shape"))
         _, objectness = self.node("Split", pairs, self.ints([1, 1], "objectness_halves"), outputs=2, axis=2)
         is_nothing = self.node("Less", objectness, self.floats(self.p.objectness_score, "objectness_score"))
         nothing = np.eye(1, self.p.num_classes, dtype=np.float32)[0]
@@ -131,7 +163,7 @@ class _Detections(LayerBuilder):
     def _best_of_images(self, selected: str, scores: str) -> str:
         """Those of `selected` [M, 3] that are among the best `keep_top_k` of their image, in the same order."""
         image, _ = self._image_and_class(selected)
-        numbers = self.ints(np.arange(self.images)[:, None], "images")
+        numbers = self._image_numbers(scores)
         is_own = self.node("Equal", self.node("Transpose", image, perm=[1, 0]), numbers)  # [N, M]
         own = self.node("Where", is_own, self.node("GatherND", scores, selected), self.floats(_LOWEST, "not_own"))
         limit = self.node("Min", self.ints([self.p.keep_top_k], "keep_top_k"), self._count(selected))
@@ -171,11 +203,10 @@ class _Detections(LayerBuilder):
             axis=1,
         )
         # Behind them the rows of a batch without any, which are cut off again when there are some.
-        none = np.full((self.images, 7), -1)
-        none[:, 0] = np.arange(self.images)
+        none, images = self._rows_of_none(scores)
         count = self._count(selected)
         has_some = self.node("Cast", count, to=TensorProto.BOOL)
-        count = self.node("Where", has_some, count, self.ints([self.images], "none_count"))
-        padded = self.node("Concat", found, self.floats(none, "none"), axis=0)
+        count = self.node("Where", has_some, count, images)
+        padded = self.node("Concat", found, none, axis=0)
         cut = self.node("Slice", padded, self.ints([0], "first"), count, self.ints([0], "row_axis"))
         return self.node("Unsqueeze", cut, self.ints([0, 1], "outer_axes"))

@@ -7,8 +7,9 @@ from math import prod
 import numpy as np
 
 from converters.onnx.builder import Builder
-from converters.onnx.layers.table import NODES
+from converters.onnx.layers.table import NODES, like_bottom
 from prototxt.graph import Layer
+from prototxt.shapes.norm import keeps_statistics
 from prototxt.shapes.table import axis_of
 
 
@@ -34,6 +35,22 @@ def batch_norm(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
     return [build.node("BatchNormalization", [*bottoms, *inputs], layer, epsilon=p.eps)]
 
 
+@NODES.register("BN")
+def bn(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    p, blobs = layer.p, build.blobs(layer)
+    if keeps_statistics(p):
+        names = ("scale", "bias", "mean", "variance")
+        inputs = [build.constant(blob.reshape(-1), f"{layer.name}/{name}") for name, blob in zip(names, blobs)]
+        return [build.node("BatchNormalization", [*bottoms, *inputs], layer, epsilon=p.eps)]
+    if p.bn_mode == p.LEARN:
+        raise layer.error(
+            "bn_mode: LEARN normalises with the batch, which has no ONNX form",
+            fix="compute the statistics into scale and shift, as SegNet's scripts do, and write `bn_mode: INFERENCE`",
+        )
+    scale, shift = (build.constant(blob, f"{layer.name}/{name}") for name, blob in zip(("scale", "shift"), blobs))
+    return [build.node("Add", [build.node("Mul", [*bottoms, scale], layer), shift], layer)]
+
+
 def _spread(shape: tuple[int, ...], layer: Layer) -> tuple[int, ...]:
     """`shape` with the ones that make it broadcast over the bottom from the layer's axis on."""
     if not shape:
@@ -42,8 +59,24 @@ def _spread(shape: tuple[int, ...], layer: Layer) -> tuple[int, ...]:
     return (*shape, *[1] * (len(bottom) - axis_of(layer.p.axis, bottom) - len(shape)))
 
 
+def _is_by_channel(layer: Layer) -> bool:
+    """Whether a Scale has one factor and one shift for each channel."""
+    shapes, bottom = layer.blob_shapes, layer.bottom_shapes[0]
+    return layer.type == "Scale" and len(bottom) == 4 and shapes == ((bottom[1],),) * 2 and layer.p.axis in (1, -3)
+
+
+def _as_normalization(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    """One operator for factor and shift, which ONNX Runtime joins with the convolutions and ReLUs around it."""
+    factor, shift = build.blobs(layer)
+    constants = {"scale": factor, "bias": shift, "mean": np.zeros_like(factor), "variance": np.ones_like(factor)}
+    inputs = [build.constant(array, f"{layer.name}/{name}") for name, array in constants.items()]
+    return [build.node("BatchNormalization", [*bottoms, *inputs], layer, epsilon=0.0)]
+
+
 @NODES.register("Scale", "Bias")
 def scale(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    if len(bottoms) == 1 and _is_by_channel(layer):
+        return _as_normalization(build, layer, bottoms)
     blobs = [build.constant(blob.reshape(_spread(blob.shape, layer)), f"{layer.name}/{i}")
              for i, blob in enumerate(build.blobs(layer))]  # fmt: skip
     if len(bottoms) == 2:
@@ -87,7 +120,8 @@ def lrn(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
 def mvn(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
     p, shape = layer.p, layer.bottom_shapes[0]
     kept = shape[:1] if p.across_channels else shape[:2]
-    rows = build.constant([*kept, prod(shape[len(kept) :])], f"{layer.name}/rows", np.int64)
+    sizes = like_bottom((*kept, prod(shape[len(kept) :])), layer)
+    rows = build.constant(sizes, f"{layer.name}/rows", np.int64)
     x = build.node("Reshape", [bottoms[0], rows], layer)
     y = build.node("Sub", [x, build.node("ReduceMean", [x], layer, axes=[-1])], layer)
     if p.normalize_variance:
@@ -96,4 +130,6 @@ def mvn(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
         y = build.node(
             "Div", [y, build.node("Add", [deviation, build.constant(p.eps, f"{layer.name}/eps")], layer)], layer
         )
-    return [build.node("Reshape", [y, build.constant(shape, f"{layer.name}/shape", np.int64)], layer)]
+    return [
+        build.node("Reshape", [y, build.constant(like_bottom(shape, layer), f"{layer.name}/shape", np.int64)], layer)
+    ]

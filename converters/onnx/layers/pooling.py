@@ -20,6 +20,8 @@ def pooling(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
         raise layer.error("stochastic pooling has no ONNX form", expected="MAX or AVE")
     if p.kernel_hw is None and len(layer.tops) == 1:
         return [build.node({"MAX": "GlobalMaxPool", "AVE": "GlobalAveragePool"}[p.method], bottoms, layer)]
+    if build.is_open.size:
+        return [_of_any_size(build, layer, bottoms)]
     kernel_hw = p.kernel_hw or layer.bottom_shapes[0][2:]
     end_hw = [_end(layer, side, kernel_hw[side]) for side in (0, 1)]
     attributes = {"kernel_shape": kernel_hw, "strides": p.stride_hw, "pads": [*p.pad_hw, *end_hw]}
@@ -30,6 +32,19 @@ def pooling(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
     return [
         top if (factor == 1).all() else build.node("Mul", [top, build.constant(factor, f"{layer.name}/window")], layer)
     ]
+
+
+def _of_any_size(build: Builder, layer: Layer, bottoms: list[str]) -> str:
+    """MaxPool that rounds up itself; of a mean, the windows at the far sides would count otherwise than in Caffe."""
+    p = layer.p
+    if p.method != "MAX" or len(layer.tops) > 1 or any(k < s for k, s in zip(p.kernel_hw or (0, 0), p.stride_hw)):
+        raise layer.error(
+            "the size of its bottom decides about its windows, so the size cannot be left open",
+            expected="MAX pooling with one top and a kernel that is not smaller than the stride",
+            fix="convert without --dynamic size, once for each size that you need",
+        )
+    pads = [*p.pad_hw, *p.pad_hw]
+    return build.node("MaxPool", bottoms, layer, kernel_shape=p.kernel_hw, strides=p.stride_hw, pads=pads, ceil_mode=1)
 
 
 def _maximum(build: Builder, layer: Layer, bottoms: list[str], attributes: dict[str, Any]) -> list[str]:

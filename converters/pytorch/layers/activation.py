@@ -18,6 +18,26 @@ def relu(layer: Layer) -> Compute:
     return (lambda x: F.leaky_relu(x, slope)) if slope else F.relu
 
 
+@MODULES.register("ReLU6")
+def relu6(layer: Layer) -> Compute:
+    return F.relu6
+
+
+@MODULES.register("Clip")
+def clip(layer: Layer) -> Compute:
+    return lambda x: x.clamp(layer.p.min, layer.p.max)
+
+
+@MODULES.register("Swish")
+def swish(layer: Layer) -> Compute:  # x · sigmoid(beta · x)
+    return lambda x: x * torch.sigmoid(layer.p.beta * x)
+
+
+@MODULES.register("Mish")
+def mish(layer: Layer) -> Compute:  # x · tanh(log(1 + e^x))
+    return F.mish
+
+
 @MODULES.register("PReLU")
 class PReLU(CaffeLayer):
     """max(0, x) + slope · min(0, x), one slope a channel or one for all."""

@@ -19,7 +19,7 @@ class _Weighted(CaffeLayer):
         self.add_learned(layer)
 
 
-@MODULES.register("Convolution")
+@MODULES.register("Convolution", "ConvolutionDepthwise", "DepthwiseConvolution")
 class Convolution(_Weighted):
     """[N, C, H, W] -> [N, num_output, H', W'], for each bottom."""
 

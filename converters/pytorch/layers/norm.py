@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from converters.pytorch.layers.table import MODULES, CaffeLayer, Compute
 from prototxt.graph import Layer
+from prototxt.shapes.norm import keeps_statistics
 from prototxt.shapes.table import axis_of
 
 
@@ -59,6 +60,48 @@ class BatchNorm(CaffeLayer):
         fraction = self.layer.p.moving_average_fraction
         for (_, blob), value in zip(self.blobs(), (*statistics, torch.ones_like(self.scale_factor))):
             blob.mul_(fraction).add_(value)
+
+
+@MODULES.register("BN")
+class BN(CaffeLayer):
+    """Normalises each channel of [N, C, H, W], then scales and shifts it.
+
+    yjxiong's (also PSPNet's) has its running mean and variance: a forward on the batch's own statistics keeps
+    `momentum` of them and adds the rest of the batch's. SegNet's has none: INFERENCE scales and shifts only,
+    since its statistics are folded into both, and LEARN always takes the batch's.
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer)
+        p = layer.p
+        self.has_statistics = keeps_statistics(p)
+        names = ("slope", "bias") if self.has_statistics else ("scale", "shift")
+        self.filler_fields = tuple(f"{name}_filler" for name in names)
+        self.blob_names = (*names, "mean", "variance")[: len(layer.blob_shapes)]
+        for i, (name, shape) in enumerate(zip(self.blob_names, layer.blob_shapes)):
+            blob = torch.full(shape, float(name == "variance" and p.frozen))
+            if i < 2 and not p.frozen:
+                self.register_parameter(name, nn.Parameter(blob))
+            else:
+                self.register_buffer(name, blob)
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = self.layer.p
+        (_, factor), (_, shift), *_ = self.blobs()
+        if not self.has_statistics:
+            return (self._by_batch(x, 1e-9) if p.bn_mode == p.LEARN else x) * factor + shift
+        if p.frozen or self.layer.phase == "TEST":
+            mean, variance, factor, shift = (blob.flatten() for blob in (self.mean, self.variance, factor, shift))
+            return F.batch_norm(x, mean, variance, factor, shift, eps=p.eps)
+        return self._by_batch(x, p.eps) * factor + shift
+
+    def _by_batch(self, x: Tensor, eps: float) -> Tensor:
+        variance, mean = torch.var_mean(x, (0, 2, 3), correction=0, keepdim=True)
+        if self.has_statistics:
+            with torch.no_grad():
+                self.mean.lerp_(mean, 1 - self.layer.p.momentum)
+                self.variance.lerp_(variance, 1 - self.layer.p.momentum)
+        return (x - mean) * (variance + eps).rsqrt()
 
 
 @MODULES.register("Scale")

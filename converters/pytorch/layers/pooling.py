@@ -30,7 +30,7 @@ def pooling(layer: Layer) -> Compute:  # [N, C, H, W] -> [N, C, H', W']; a secon
         stride <= kernel for stride, kernel in zip(p.stride_hw, p.kernel_hw)
     ):
         return lambda x: _tops(
-            F.max_pool2d(x, p.kernel_hw, p.stride_hw, p.pad_hw, ceil_mode=True, return_indices=mask), mask
+            F.max_pool2d(x, p.kernel_hw, p.stride_hw, p.pad_hw, ceil_mode=p.rounds_up, return_indices=mask), mask
         )
     return lambda x: _tops(_maximum(x, p, mask), mask)
 

@@ -6,6 +6,7 @@ from functools import reduce
 from math import prod
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from converters.pytorch.layers.table import MODULES, Compute
@@ -31,6 +32,11 @@ def slice_(layer: Layer) -> Compute:
 @MODULES.register("Split")
 def split(layer: Layer) -> Compute:
     return lambda x: (x,) * len(layer.tops)
+
+
+@MODULES.register("Silence")
+def silence(layer: Layer) -> Compute:
+    return lambda *bottoms: ()
 
 
 @MODULES.register("Eltwise")
@@ -130,5 +136,48 @@ def arg_max(layer: Layer) -> Compute:
         values, indices = _largest(x.flatten(1), p.top_k, 1)
         pair = (indices.to(x.dtype), values) if p.out_max_val else (indices.to(x.dtype),)
         return torch.stack(pair, 1)
+
+    return forward
+
+
+@MODULES.register("ShuffleChannel")
+def shuffle_channel(layer: Layer) -> Compute:  # channels 0…5 of 2 groups: 0 3 1 4 2 5
+    return lambda x: x.unflatten(1, (layer.p.group, -1)).transpose(1, 2).flatten(1, 2)
+
+
+@MODULES.register("Axpy")
+def axpy(layer: Layer) -> Compute:  # factor · x + y, a factor for each channel
+    return lambda factor, x, y: factor.reshape(*factor.shape[:2], *[1] * (x.dim() - 2)) * x + y
+
+
+@MODULES.register("Interp")
+def interp(layer: Layer) -> Compute:  # [N, C, H, W] -> [N, C, H', W']; the corners stay the corners
+    p = layer.p
+
+    def forward(x: Tensor) -> Tensor:
+        x = x[:, :, -p.pad_beg : x.shape[2] + p.pad_end, -p.pad_beg : x.shape[3] + p.pad_end]
+        size_hw = p.size_hw or [((size - 1) // p.shrink) * p.zoom + 1 for size in x.shape[2:]]
+        return F.interpolate(x, tuple(size_hw), mode="bilinear", align_corners=True)
+
+    return forward
+
+
+@MODULES.register("Upsample")
+def upsample(layer: Layer) -> Compute:  # [N, C, H, W] -> [N, C, H', W']
+    p = layer.p
+    if not p.by_mask:
+        down, right = p.factor_hw
+        return lambda x: x.repeat_interleave(down, 2).repeat_interleave(right, 3)
+
+    def forward(x: Tensor, mask: Tensor) -> Tensor:
+        out_hw = p.size_hw or [s * f - less for s, f, less in zip(x.shape[2:], p.factor_hw, p.less_hw)]
+        places = mask.detach().flatten(2).long()
+        if places.numel() and not 0 <= int(places.min()) <= int(places.max()) < prod(out_hw):
+            raise layer.error(
+                f"its mask points at value {int(places.max())} of planes of {prod(out_hw)}",
+                expected="the mask of a pooling whose bottom has the size of this top",
+            )
+        planes = x.new_zeros(*x.shape[:2], prod(out_hw))
+        return planes.scatter(2, places, x.flatten(2)).unflatten(2, tuple(out_hw))
 
     return forward

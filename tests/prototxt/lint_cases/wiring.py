@@ -40,7 +40,7 @@ CASES = {
     ],
     "unknown-type": [
         (net(INPUT, layer("c", "Convolutoin", "data")), ['error c: (did you mean "Convolution"?) => correct the type']),
-        (net(INPUT, layer("s", "Silence", "data", "")), ["note s: cannot compute this type => none needed"]),
+        (net(INPUT, layer("s", "SPP", "data", "")), ["note s: cannot compute this type => none needed"]),
     ],
     "shapes": [
         (

@@ -1,0 +1,171 @@
+"""Parameters of the layer types that forks of Caffe added, resolved; `prototxt.params` has those of Caffe itself."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from prototxt.param_error import Pair, ParamError
+
+
+@dataclass(frozen=True)
+class Interp:
+    """Interp: the size it resizes to, or factors of the bottom's. `pad_beg` and `pad_end`, at most 0, cut it before."""
+
+    size_hw: Pair | None
+    shrink: int
+    zoom: int
+    pad_beg: int
+    pad_end: int
+
+
+@dataclass(frozen=True)
+class Upsample:
+    """Upsample: the size of the top, or factors of that of the bottom.
+
+    Attributes:
+        by_mask: whether a second bottom says where each value goes; without, each becomes a block.
+        less_hw: rows and columns that the top lacks to the full factor, 0 or 1.
+    """
+
+    by_mask: bool
+    size_hw: Pair | None
+    factor_hw: Pair
+    less_hw: Pair = (0, 0)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Proposal: anchors of `ratios` (height / width) x `scales` of a square of `base_size` pixels at each cell.
+
+    Attributes:
+        feat_stride: pixels between the anchors of two cells.
+        min_size: the least side of a proposal, in pixels of the image before it was resized.
+        most_before, most: proposals that go into the suppression, the best by score, and that come out of it.
+        nms_threshold: a proposal that overlaps a better one by more than this is dropped.
+    """
+
+    feat_stride: int
+    base_size: int
+    ratios: tuple[float, ...]
+    scales: tuple[float, ...]
+    min_size: float
+    most_before: int
+    most: int
+    nms_threshold: float
+
+    @property
+    def per_cell(self) -> int:
+        """Anchors at each cell of the map."""
+        return len(self.ratios) * len(self.scales)
+
+
+def interp(layer: Any) -> Interp:
+    spec = layer.interp_param
+    shrinks, zooms = spec.HasField("shrink_factor"), spec.HasField("zoom_factor")
+    has_size = spec.HasField("height") and spec.HasField("width")
+    if not (shrinks or zooms or has_size):
+        raise ParamError("it gives no size: neither zoom_factor, shrink_factor, nor height and width")
+    if max(spec.pad_beg, spec.pad_end) > 0:
+        raise ParamError(f"pad_beg and pad_end can only cut off; found {spec.pad_beg} and {spec.pad_end}")
+    if min(spec.shrink_factor, spec.zoom_factor) < 1:
+        raise ParamError("zoom_factor and shrink_factor must be at least 1")
+    # One factor alone goes before a size, and a size before both of them.
+    size_hw = (spec.height, spec.width) if has_size and shrinks == zooms else None
+    if size_hw and min(size_hw) < 1:
+        raise ParamError(f"height and width must be at least 1; found {min(size_hw)}")
+    return Interp(size_hw, spec.shrink_factor, spec.zoom_factor, spec.pad_beg, spec.pad_end)
+
+
+def upsample(layer: Any) -> Upsample:
+    spec, by_mask = layer.upsample_param, len(layer.bottom) == 2
+    for name in ("upsample", "scale"):
+        if spec.HasField(f"{name}_h") != spec.HasField(f"{name}_w"):
+            raise ParamError(f"{name}_h and {name}_w must be given together")
+    if not by_mask and not any(spec.HasField(name) for name in ("scale", "scale_h", "stride", "upsample_h")):
+        raise ParamError("it gives no scale")
+    if spec.HasField("stride"):
+        if spec.HasField("scale") and spec.scale != 1:
+            raise ParamError(f"scale {spec.scale} beside a stride multiplies values, which is not supported")
+        factor_hw = (spec.stride, spec.stride)
+    elif spec.HasField("scale_h"):
+        factor_hw = (spec.scale_h, spec.scale_w)
+    else:
+        factor_hw = (spec.scale, spec.scale) if spec.HasField("scale") else (2, 2)
+    size_hw = (spec.upsample_h, spec.upsample_w) if spec.HasField("upsample_h") else None
+    less_hw = (int(spec.pad_out_h), int(spec.pad_out_w))
+    if not by_mask and (size_hw or any(less_hw)):
+        raise ParamError("upsample_h, upsample_w, pad_out_h and pad_out_w need a second bottom, the mask of a pooling")
+    if min(size_hw or factor_hw) < 1:
+        raise ParamError("sizes and factors must be at least 1")
+    if any(less and factor != 2 for less, factor in zip(less_hw, factor_hw)):
+        raise ParamError("pad_out_h and pad_out_w have a meaning with the scale 2 alone")
+    return Upsample(by_mask, size_hw, factor_hw, less_hw)
+
+
+_RATIOS, _SCALES = (0.5, 1.0, 2.0), (8.0, 16.0, 32.0)
+
+
+def proposal(layer: Any) -> Proposal:
+    spec = layer.proposal_param
+    return _checked(
+        Proposal(
+            feat_stride=spec.feat_stride,
+            base_size=spec.base_size,
+            ratios=tuple(spec.ratio) or _RATIOS,
+            scales=tuple(spec.scale) or _SCALES,
+            min_size=spec.min_size,
+            most_before=spec.pre_nms_topn,
+            most=spec.post_nms_topn,
+            nms_threshold=spec.iou_threshold if spec.HasField("iou_threshold") else spec.nms_thresh,
+        )
+    )
+
+
+# `key: value` of YAML, in a flow of braces or line by line; a value is a number or a list of them.
+_YAML_PAIR = re.compile(r"""['"]?(\w+)['"]?\s*:\s*(?:!!python/tuple\s*)?([\[(][^\])]*[\])]|[-+.\w]+)\s*,?""")
+_LONGEST = 1000  # characters of such a text
+
+
+def _numbers(text: str) -> dict[str, tuple[float, ...]]:
+    """The numbers or lists of numbers that a YAML text names; none when it holds anything else."""
+    if len(text) > _LONGEST or _YAML_PAIR.sub("", text).strip(" {}\n\t"):
+        return {}
+    lists = {key: value.strip("[]()").split(",") for key, value in _YAML_PAIR.findall(text)}
+    try:
+        return {key: tuple(float(number) for number in numbers if number.strip()) for key, numbers in lists.items()}
+    except ValueError:
+        return {}
+
+
+def python_proposal(layer: Any) -> Proposal:
+    """py-faster-rcnn's layer. What its file does not say is in that project's configuration; its TEST is taken."""
+    text = layer.python_param.param_str
+    values = _numbers(text)
+    stride = values.get("feat_stride", ())
+    if set(values) - {"feat_stride", "scales", "ratios"} or len(stride) != 1 or stride[0] % 1:
+        found = f"param_str is {text[:_LONGEST]!r}"
+        raise ParamError(f"{found}; it takes feat_stride (a whole number), scales and ratios (lists)")
+    return _checked(
+        Proposal(
+            feat_stride=int(stride[0]),
+            base_size=16,
+            ratios=values.get("ratios", _RATIOS),
+            scales=values.get("scales", _SCALES),
+            min_size=16,
+            most_before=6000,
+            most=300,
+            nms_threshold=0.7,
+        )
+    )
+
+
+def _checked(p: Proposal) -> Proposal:
+    if min(p.feat_stride, p.base_size, p.most_before, p.most) < 1:
+        raise ParamError("feat_stride, base_size, pre_nms_topn and post_nms_topn must be at least 1")
+    if not p.per_cell or min(*p.ratios, *p.scales) <= 0:
+        raise ParamError("ratios and scales must be above 0")
+    if p.nms_threshold < 0:
+        raise ParamError(f"nms_thresh is {p.nms_threshold:g}; it must not be below 0")
+    return p
