@@ -3,6 +3,9 @@
 Nets have random weights of a trained net's size. Every runner gets the same picture, in turn, on two cores; the best
 time counts, as what else a machine does can only add. Beside each time stands its ratio to SSD-Caffe's CPU forward,
 measured on another day on a machine of the same kind (2026-11), and the ratios that OpenCV 4.14 and MNN had to it then.
+
+The last row is no runner: the time that the net's multiply-adds alone take at the rate of this machine's matrix
+product. ONNX Runtime does each of them; OpenCV and MNN need fewer for 3x3 kernels (Winograd), and only so can be below.
 """
 
 from __future__ import annotations
@@ -156,17 +159,37 @@ def times(net: Path, weights: Path, shape: tuple[int, ...]) -> dict[str, float]:
     return {name: min(each) for name, each in found.items()}
 
 
+def product_rate() -> float:
+    """Multiply-adds a second of float32 matrix products on CORES cores."""
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(CORES)
+    size = 2048
+    matrix = torch.from_numpy(np.random.default_rng(0).random((size, size), np.float32))
+    took = []
+    for _ in range(RUNS):
+        began = time.perf_counter()
+        matrix @ matrix
+        took.append(time.perf_counter() - began)
+    return size**3 / min(took)
+
+
 def main() -> None:
     from prototxt.graph import Graph
+    from prototxt.summary import summarize
 
-    console = Console()
+    console, rate = Console(), product_rate()
     for name in sys.argv[1:] or CAFFE:
         with tempfile.TemporaryDirectory() as folder:
             net, weights = make(name, Path(folder))
             arguments = [sys.executable, "-c", CONVERT, net, weights, Path(folder) / "net.onnx"]
             runs = [subprocess.run(arguments, capture_output=True, text=True, check=True).stdout for _ in range(3)]
             seconds, peaks = zip(*(map(float, out.split()) for out in runs))
-            found = times(net, weights, Graph.load(net).inputs["data"])
+            graph = Graph.load(net)
+            found = times(net, weights, graph.inputs["data"])
+            macs = summarize(graph)["total"]["macs"]
+        found[f"{macs / 1e9:.1f} GMAC at {rate / 1e9:.0f} GMAC/s"] = 1000 * macs / rate
         caffe, opencv, mnn = CAFFE[name]
         table = Table("runner", "ms", "of SSD-Caffe", "then", title=f"{name}, a picture, {CORES} cores")
         then = {"OpenCV": f"{opencv:.2f}", "MNN": f"{mnn:.2f}"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import runpy
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from netgen.datasets import COCO, DATASETS, VOC0712
 from netgen.zoo import build
 from prototxt.graph import Graph
 from prototxt.io import net_file
+from tests.netgen.zoo_nets import counts
 
 fingerprint = runpy.run_path(str(Path(__file__).with_name("conftest.py")))["fingerprint"]
 
@@ -63,14 +63,6 @@ def half(net):
 
 def test_half_of_the_channels():
     assert fingerprint(replace(build("mobilenet-ssd300"), backbone=half).net("train")) == TRAIN_HALF
-
-
-def counts(graph):
-    """(learned, statistics): values in the blobs of all layers."""
-    numbers = [0, 0]
-    for layer in graph.layers:
-        numbers[layer.type == "BatchNorm"] += sum(prod(shape) for shape in layer.blob_shapes)
-    return tuple(numbers)
 
 
 @pytest.mark.parametrize("data, learned", [(VOC0712, 5_796_089), (COCO, 6_673_589)])

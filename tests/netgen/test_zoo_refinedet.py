@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from math import prod
 
 import numpy as np
 import pytest
@@ -25,6 +24,7 @@ from netgen.zoo import build
 from prototxt.errors import UserError
 from prototxt.graph import Graph
 from prototxt.io import net_file
+from tests.netgen.zoo_nets import counts, graph_of, maps
 
 # What RefineDet's own scripts write.
 FINGERPRINTS = {
@@ -92,23 +92,6 @@ def test_fingerprints(model, data_name, fingerprints):
 @pytest.mark.parametrize("model, data_name", REFERENCES)
 def test_same_as_the_official_files(model, data_name, differences):
     assert differences(model, data_name, REFERENCES[model, data_name]) == []
-
-
-def graph_of(detector, key="deploy"):
-    return Graph(net_file(detector.net(key)), "TRAIN" if key == "train" else "TEST")
-
-
-def counts(graph):
-    """(learned, statistics): values in the blobs of all layers."""
-    numbers = [0, 0]
-    for layer in graph.layers:
-        numbers[layer.type == "BatchNorm"] += sum(prod(shape) for shape in layer.blob_shapes)
-    return tuple(numbers)
-
-
-def maps(graph):
-    """(channels, size) of the maps that prior boxes stand on."""
-    return [layer.bottom_shapes[0][1:3] for layer in graph.layers if layer.type == "PriorBox"]
 
 
 VGG16_CHANNELS, RESNET101_CHANNELS = (512, 512, 1024, 512), (1024,) * 4

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import pytest
 
 from netgen.backbones.root_resnet import RESIDUAL_EXTRAS, ROOT_RESNET34
@@ -11,6 +9,7 @@ from netgen.datasets import COCO, VOC0712
 from netgen.zoo import build
 from prototxt.graph import Graph
 from prototxt.io import net_file
+from tests.netgen.zoo_nets import counts, maps
 
 # What ScratchDet's own scripts write; that for VOC also with the release's other body, Root-ResNet-18, in its place.
 FINGERPRINTS = {
@@ -44,19 +43,6 @@ def test_fingerprints(model, data_name, fingerprints):
 @pytest.mark.parametrize("data_name", REFERENCES)
 def test_same_as_the_official_files(data_name, differences):
     assert differences("scratchdet300-root34", data_name, REFERENCES[data_name]) == []
-
-
-def counts(graph):
-    """(learned, statistics): values in the blobs of all layers."""
-    numbers = [0, 0]
-    for layer in graph.layers:
-        numbers[layer.type == "BatchNorm"] += sum(prod(shape) for shape in layer.blob_shapes)
-    return tuple(numbers)
-
-
-def maps(graph):
-    """(channels, size) of the maps that prior boxes stand on."""
-    return [layer.bottom_shapes[0][1:3] for layer in graph.layers if layer.type == "PriorBox"]
 
 
 SSD_MAPS = [(256, 38), (512, 19), (512, 10), (256, 5), (256, 3), (256, 1)]

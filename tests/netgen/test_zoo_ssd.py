@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from netgen.zoo import build
 from prototxt.errors import UserError
 from prototxt.graph import Graph
 from prototxt.io import net_file
+from tests.netgen.zoo_nets import counts, maps
 
 VOC_SOLVER = "ac8306fd3c998e8c9115270778695d038a216ea75d5a655bc2fe878ee8a3d8ec"
 SCRATCH_SOLVER = "f7999d2010702dd697e4a7a7a63ec68017a4f10ed7830f101ba32f04459aec99"
@@ -96,19 +96,6 @@ def test_other_voc_data_sets_follow_the_script_for_both_years(fingerprints):
 
 def graph_of(model, data=VOC0712, key="deploy", **options):
     return Graph(net_file(build(model, data, **options).net(key)), "TRAIN" if key == "train" else "TEST")
-
-
-def counts(graph):
-    """(learned, statistics): values in the blobs of all layers."""
-    numbers = [0, 0]
-    for layer in graph.layers:
-        numbers[layer.type == "BatchNorm"] += sum(prod(shape) for shape in layer.blob_shapes)
-    return tuple(numbers)
-
-
-def maps(graph):
-    """(channels, size) of the maps that prior boxes stand on."""
-    return [layer.bottom_shapes[0][1:3] for layer in graph.layers if layer.type == "PriorBox"]
 
 
 MAPS = [(512, 38), (1024, 19), (512, 10), (256, 5), (256, 3), (256, 1)]
