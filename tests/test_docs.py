@@ -32,7 +32,7 @@ def test_commands_of_the_guides(guide, tmp_path, monkeypatch, own_tables):
         if name := re.match(r"# (\w+\.py)\n", block):  # a file that the commands run
             Path(name[1]).write_text(block, "utf-8")
     lines = commands(guide.read_text("utf-8"))
-    if guide.stem != "compatibility":
+    if guide.stem not in ("compatibility", "peers"):
         assert lines
     for line in lines:
         program, *arguments = shlex.split(line)
