@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from converters.caffemodel import read_weights, write_weights
@@ -183,8 +183,15 @@ def test_onnx_runtime_computes_what_the_net_does(graph, seed):
     x = np.random.default_rng(seed).normal(0, 1, (2, 4, 7, 6)).astype(np.float32)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(to_onnx(graph, weights).SerializeToString(), options)
+    try:
+        model = to_onnx(graph, weights)
+    except UserError as error:
+        assume("its last window lies wholly outside" not in str(error))
+        raise
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
     with torch.no_grad():
         wanted = CaffeNet(graph, weights)({"data": torch.from_numpy(x)})
-    for name, top in zip(graph.outputs, session.run(graph.outputs, {"data": x})):
+    tops = session.run(None, {"data": x})
+    assert len(tops) == len(graph.outputs)
+    for name, top in zip(graph.outputs, tops):
         torch.testing.assert_close(torch.from_numpy(top), wanted[name], rtol=1e-4, atol=1e-4, equal_nan=True)
