@@ -7,6 +7,7 @@ as everything else.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from prototxt.graph import Graph
 from prototxt.io import write_text
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from converters.onnx.deploy import Deployment
 
 _LARGEST_MESSAGE = 2**31 - 2**24  # bytes of blobs; a protobuf message of 2 GB cannot be read, and the net adds some
@@ -72,10 +75,25 @@ def read_blobs(graph: Graph, path: str | Path) -> Weights:
     """The weights of a net from a caffemodel, binary or HDF5, or from a state_dict: .pth, .pt or .safetensors."""
     if ending(path) not in STATES:
         return read_weights(path)
-    from converters.pytorch.layout import weights_of_state
     from converters.pytorch.states import read_state
 
     return weights_of_state(graph, read_state(path), path)
+
+
+def weights_of_state(graph: Graph, state: Mapping[str, np.ndarray], path: str | Path = "") -> Weights:
+    """The weights in a state_dict of either PyTorch form of a net: CaffeNet's, or that of its stand-alone source.
+
+    Raises:
+        UserErrors: keys that do not fit the form that they fit best: all of them.
+    """
+    from converters.pytorch.layout import caffe_layout
+    from converters.pytorch.source import source_layout
+
+    layouts = [caffe_layout(graph)]
+    with suppress(UserError):  # a net that has no such source has no such state_dict
+        layouts.append(source_layout(graph))
+    best = max(layouts, key=lambda layout: len(layout.shapes.keys() & state.keys()))
+    return best.weights(state, str(path))
 
 
 def _read_caffe(net: str | Path, weights: str | Path | None, input_shapes: Sequence[tuple[int, ...]]) -> Trained:

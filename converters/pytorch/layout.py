@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -103,18 +101,3 @@ def caffe_layout(graph: Graph) -> Layout:
 def _entry(prefix: str, module: CaffeLayer) -> Entry:
     names = [name for name, _ in module.blobs()]
     return Entry(module.layer, prefix, lambda blobs: dict(zip(names, blobs)), lambda state: [state[n] for n in names])
-
-
-def weights_of_state(graph: Graph, state: Mapping[str, np.ndarray], path: str | Path = "") -> Weights:
-    """The weights in a state_dict of either PyTorch form of a net: CaffeNet's, or that of its stand-alone source.
-
-    Raises:
-        UserErrors: keys that do not fit the form that they fit best: all of them.
-    """
-    from converters.pytorch.source import source_layout  # it needs this module
-
-    layouts = [caffe_layout(graph)]
-    with suppress(UserError):  # a net that has no such source has no such state_dict
-        layouts.append(source_layout(graph))
-    best = max(layouts, key=lambda layout: len(layout.shapes.keys() & state.keys()))
-    return best.weights(state, str(path))

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from converters.caffemodel import read_weights, write_weights
-from converters.files import ending, read_blobs, read_trained
+from converters.files import ending, read_blobs, read_trained, weights_of_state
 from converters.pytorch import CaffeNet
-from converters.pytorch.layout import caffe_layout, weights_of_state
+from converters.pytorch.layout import caffe_layout
 from converters.pytorch.source import source_layout
 from converters.pytorch.states import load_plain, read_state, write_state
 from converters.safetensors import read_safetensors, write_safetensors
