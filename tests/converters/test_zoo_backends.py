@@ -31,7 +31,8 @@ FRACTIONS = "does not cut the sizes of prior boxes to whole pixels"
 FIRST_STAGE = "leaves out the first stage"
 MISREAD = {
     **{(name, backend): FRACTIONS
-       for name in ("dsod512", "scratchdet512-root34", "ssd512-vgg16", "grp-dsod320") for backend in ("OpenCV", "MNN")},
+       for name in ("dsod512", "scratchdet512-mmdet", "scratchdet512-root34", "ssd512-vgg16", "grp-dsod320")
+       for backend in ("OpenCV", "MNN")},
     **{(name, "OpenCV"): FIRST_STAGE for name in MODELS if name.startswith("refinedet")},
 }  # fmt: skip
 
@@ -159,6 +160,8 @@ def test_importers_when_the_net_is_said_their_way(model, tmp_path):
     left_out = {"OpenCV"} if model.startswith("refinedet") else set()
     assert found.misread.keys() == {("detection_out", backend) for backend in left_out}
     backends = found.seconds.keys() - left_out - {"PyTorch"}
+    if not backends:
+        pytest.skip(found.skipped["MNN"])
     apart = {(d.backend, d.blob): d.largest for d in found.differences if d.backend in backends}
     assert max(apart.values()) < TOLERANCE
     assert {backend for backend, blob in apart if blob == "detection_out"} == backends
