@@ -19,6 +19,7 @@ from prototxt.schema import AnnotatedDatum
 
 _FIRST_MAP_SIZE = 64 << 20  # doubled whenever it is used up
 _BATCH_BYTES = 8 << 20  # what is held in memory between two transactions
+_SOME_MIB = 256  # with as much left, the disk is not full
 _LONGEST_KEY = 511  # LMDB's limit
 _OPEN: WeakValueDictionary[tuple[int, int], lmdb.Environment] = WeakValueDictionary()
 _OPENING = threading.Lock()
@@ -44,8 +45,7 @@ class Database:
         try:
             self._environment = _open(self.path)
         except lmdb.Error as error:
-            fix = "make it again with `netgen lmdb`"
-            raise UserError(f"cannot be read as an LMDB: {_reason(error)}", where=str(path), fix=fix) from error
+            raise self._damaged(error) from error
         if not len(self):
             raise UserError("the LMDB holds no records", where=str(path), expected="at least one")
 
@@ -54,22 +54,23 @@ class Database:
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         """Each key and its record, in the order of the keys, which is that of Caffe's reader."""
-        with self._environment.begin() as transaction:
+        with self._reading() as transaction:
             for key, value in transaction.cursor():
                 name = _name(key)
                 yield name, self._record(name, value)
 
     def __getitem__(self, key: str) -> Any:
-        """The record at `key`. Raises KeyError, and UserError for bytes that are no such record."""
-        with self._environment.begin() as transaction:
+        """The record at `key`. Raises UserError when there is none, or bytes that are no such record."""
+        with self._reading() as transaction:
             value = transaction.get(key.encode("utf-8", "surrogateescape"))
         if value is None:
-            raise KeyError(key)
+            found = f'there is no record "{printable(key)}"'
+            raise UserError(found, where=str(self.path), fix="if its keys are listed so, the LMDB is damaged")
         return self._record(key, value)
 
     def keys(self) -> Iterator[str]:
         """The keys in order: `00000000_VOC2007/JPEGImages/000001.jpg` where convert_annoset or netgen made them."""
-        with self._environment.begin() as transaction:
+        with self._reading() as transaction:
             yield from map(_name, transaction.cursor().iternext(values=False))
 
     def close(self) -> None:
@@ -82,11 +83,23 @@ class Database:
     def __exit__(self, *_: Any) -> None:
         self.close()
 
+    @contextmanager
+    def _reading(self) -> Iterator[lmdb.Transaction]:
+        try:
+            with self._environment.begin() as transaction:
+                yield transaction
+        except lmdb.Error as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: lmdb.Error) -> UserError:
+        fix = "make it again with `netgen lmdb`"
+        return UserError(f"cannot be read as an LMDB: {_reason(error)}", where=str(self.path), fix=fix)
+
     def _record(self, key: str, value: bytes) -> Any:
         try:
             return self._message.FromString(value)
         except DecodeError as error:
-            found = f'the {len(value)} bytes of record "{key}" are no {self._message.DESCRIPTOR.name}'
+            found = f'the {len(value)} bytes of record "{printable(key)}" are no {self._message.DESCRIPTOR.name}'
             raise UserError(found, where=str(self.path), fix="make the LMDB again with `netgen lmdb`") from error
 
 
@@ -97,6 +110,10 @@ def _open(path: Path) -> lmdb.Environment:
         environment = _OPEN.get((file.st_dev, file.st_ino))
         if environment is None:
             environment = lmdb.open(str(path), readonly=True, lock=False, create=False)
+            size = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+            if file.st_size < size:  # reading beyond the end would kill the process
+                found = f"the LMDB is cut short: its data.mdb has {file.st_size} of {size} bytes"
+                raise UserError(found, where=str(path), fix="copy it again, or make it again with `netgen lmdb`")
             _OPEN[file.st_dev, file.st_ino] = environment
     return environment
 
@@ -117,7 +134,7 @@ class Writer:
         """
         raw = key.encode("utf-8", "surrogateescape")
         if len(raw) > _LONGEST_KEY:
-            found = f"the key has {len(raw)} bytes: {key}"
+            found = f"the key has {len(raw)} bytes: {printable(key)}"
             raise UserError(found, expected=f"at most {_LONGEST_KEY}, LMDB's limit", fix="shorten the image's path")
         self._pending.append((raw, record if isinstance(record, bytes) else record.SerializeToString()))
         self._pending_bytes += len(self._pending[-1][1])
@@ -149,8 +166,10 @@ def create(path: str | Path) -> Iterator[Writer]:
         except lmdb.Error as error:
             # LMDB calls a write that a full disk cut short an "Input/output error": the space says more.
             free = shutil.disk_usage(folder).free >> 20
+            full = free < _SOME_MIB or "No space" in str(error)
             found = f"the LMDB cannot be written: {_reason(error)} ({free} MiB of disk space left)"
-            fix = "free some disk space and run the command again; nothing was left at that path"
+            fix = "free some disk space" if full else "look for a quota, or a limit of files' sizes (ulimit -f)"
+            fix += " and run the command again; nothing was left at that path"
             raise UserError(found, where=str(path), fix=fix) from error
 
 
@@ -164,6 +183,11 @@ def _write(folder: Path) -> Iterator[Writer]:
         environment.sync(True)
     finally:
         environment.close()
+
+
+def printable(key: str) -> str:
+    """The key with what no terminal shows, and bytes that are no UTF-8, as escapes."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in key)
 
 
 def _what_is_there(path: Path) -> str:

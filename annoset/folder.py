@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prototxt.errors import UserError
@@ -29,7 +29,8 @@ def refuse_existing(path: str | Path) -> None:
 def new_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path` and rename it to `path` when the block ends well.
 
-    When the block fails, or the disk is full, the temporary folder is removed and `path` never appears.
+    When the block fails, or the disk is full, the temporary folder is removed, as are the folders above that had to be
+    made, and `path` never appears.
 
     Raises:
         UserError: something is at `path` already, its parent folder cannot be made, the disk is full.
@@ -38,6 +39,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     refuse_existing(path)
     _remove_abandoned(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    made = [each for each in temporary.parents if not each.exists()]
     try:
         temporary.mkdir(parents=True)
     except OSError as error:
@@ -55,6 +57,9 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         if lock is not None:
             os.close(lock)
         shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):  # where others have put something
+            for folder in made:
+                folder.rmdir()
 
 
 def _lock(folder: Path) -> int | None:

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from prototxt.errors import UserError
 
 T = TypeVar("T")
+MOST_MISTAKES = 100  # of a text that are told: one with more is something else, and has perhaps a million
 
 
 class Lines(Sequence[T]):

@@ -12,8 +12,9 @@ import numpy as np
 from annoset.annotation import Annotation
 from annoset.augment.resize import resize_boxes
 from annoset.database import Database
+from annoset.decode import label_rows
 from annoset.formats.voc import read_annotation, read_split
-from annoset.loader import label_rows
+from annoset.reading.records import annotated
 from prototxt.errors import UserError, UserErrors
 from prototxt.labelmap import class_labels, read_labelmap
 from prototxt.schema import ResizeParameter, TransformationParameter
@@ -184,10 +185,7 @@ def _read_lmdb(path: Path, labelmap: Path | None, watch: Watch) -> GroundTruths:
     rows, sizes = [np.empty((0, 8), np.float32)], [np.empty((0, 2), np.int64)]
     with Database(path) as database:
         for key in watch(list(database.keys()), "reading records"):
-            record = database[key]
-            if not record.HasField("datum"):
-                found = f"record {key} is not an AnnotatedDatum"
-                raise UserError(found, where=str(path), fix="make the LMDB from images and boxes with `netgen lmdb`")
+            record = annotated(database, key)
             rows.append(label_rows(record))
             sizes.append(np.tile(np.int64((record.datum.height, record.datum.width)), (len(rows[-1]), 1)))
     table = np.concatenate(rows)

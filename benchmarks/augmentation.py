@@ -76,23 +76,31 @@ def _picture(rng):
 
 def private_memory() -> float:
     """MiB of this process's own; pages of the LMDB's file, which the system may take back, are not among them."""
+    return _status("RssAnon")
+
+
+def _status(name: str) -> float:
+    """A line of what Linux says of this process, in MiB."""
     status = Path("/proc/self/status")
-    found = re.search(r"RssAnon:\s+(\d+)", status.read_text()) if status.is_file() else None
+    found = re.search(rf"{name}:\s+(\d+)", status.read_text()) if status.is_file() else None
     return int(found[1]) / 1024 if found else float("nan")
 
 
 def _source(lmdb: str, threads: int, rank: int, ranks: int):
     import cv2
 
-    from annoset.loader import AnnotatedDataSource
-    from annoset.order import Order
+    from annoset.sources.annotated_data import AnnotatedDataSource
+    from annoset.sources.order import Order
     from netgen.zoo import build
+    from prototxt.graph import Layer
 
     cv2.setNumThreads(0)
     layer = next(one for one in build("scratchdet300-root34").nets()["train"].layer if one.type == "AnnotatedData")
     layer.data_param.source = lmdb
     layer.annotated_data_param.ClearField("label_map_file")
-    return AnnotatedDataSource(layer, "TRAIN", 1, prefetch=threads, order=Order(rank=rank, ranks=ranks))
+    return AnnotatedDataSource(
+        Layer(layer, "train.prototxt", "TRAIN"), 1, prefetch=threads, order=Order(rank=rank, ranks=ranks)
+    )
 
 
 def measure(lmdb: str, seconds: float, threads: int, rank: int = 0, ranks: int = 1) -> Measured:
@@ -130,7 +138,8 @@ def speed(lmdb: str, seconds: float, title: str) -> Table:
 
 
 def memory(lmdb: str, minutes: float) -> Table:
-    table = Table("up to minute", "images", "most private MiB", title=f"memory over {minutes:g} minutes, 2 threads")
+    title = f"memory over {minutes:g} minutes, 2 threads"
+    table = Table("up to minute", "images", "most private MiB", "MiB resident then", title=title)
     began, images = time.perf_counter(), 0
     with _source(lmdb, 2, 0, 1) as source:
         for line in range(1, 9):
@@ -138,7 +147,7 @@ def memory(lmdb: str, minutes: float) -> Table:
             while (time.perf_counter() - began) / 60 < end:
                 images += len(source.next_batch()["data"])
                 most = max(most, private_memory())
-            table.add_row(f"{end:.1f}", str(images), f"{most:.1f}")
+            table.add_row(f"{end:.1f}", str(images), f"{most:.1f}", f"{_status('VmRSS'):.1f}")
     return table
 
 

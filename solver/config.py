@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,10 +90,10 @@ class SolverConfig:
 
     def _find_root(self) -> Path:
         name = self.p.train_net or self.p.net
-        if not name or Path(name).exists():
+        if not name or os.path.exists(name):
             return Path()
         own = Path(self.path).parent
-        if (own / name).exists():
+        if os.path.exists(own / name):
             return own
         field = "train_net" if self.p.train_net else "net"
         raise self.error(

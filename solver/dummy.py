@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from annoset.order import Order
 from annoset.sources.batches import Batch, Batches
+from annoset.sources.order import Order
 from converters.pytorch.fillers import fill
 from prototxt.graph import Layer
 from prototxt.schema import FillerParameter

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from annoset.loader import AnnotatedDataSource
-from annoset.order import Order
+from annoset.sources.annotated_data import AnnotatedDataSource
 from annoset.sources.arrays import ArraySource
 from annoset.sources.batches import Batches
 from annoset.sources.data import DataSource
 from annoset.sources.hdf5_data import HDF5DataSource
 from annoset.sources.image_data import ImageDataSource
+from annoset.sources.order import Order
 from prototxt.errors import UserError, nearest
 from prototxt.graph import Graph, Layer
 from prototxt.io import NetFile
@@ -30,12 +30,14 @@ from solver.dummy import DummyDataSource
 
 Feed = Callable[[int], Mapping[str, np.ndarray]]
 
-# Layers that read images or rows, which alone tell the shapes of their tops: the net need not.
+# Layers whose images or rows alone tell the shapes of their tops: the net need not.
 READERS: dict[str, Callable[..., Batches]] = {
     "Data": DataSource,
     "HDF5Data": HDF5DataSource,
     "ImageData": ImageDataSource,
 }
+# Layers that read from the disk.
+_FROM_DISK = {**READERS, "AnnotatedData": AnnotatedDataSource}
 # Batches made while the net computes, a thread for each: half the cores, since the net wants some, too.
 _AHEAD = min(8, max(2, (os.cpu_count() or 2) // 2))
 
@@ -69,7 +71,7 @@ class DataFeed:
         root: the folder that the layers' relative paths start from.
         arrays: for the tops of MemoryData and Input layers: whole batches one after the other, dealt out round and
             round.
-        order: this process's share of the run.
+        order: shuffling, and this process's share of the run.
 
     Raises:
         UserError: a net that nothing feeds, an Input or MemoryData layer without arrays, arrays that no such layer
@@ -87,22 +89,19 @@ class DataFeed:
         layers = [layer for layer in graph.layers if layer.type in SOURCES]
         arrays = arrays or {}
         _check(graph, layers, arrays)
-        self._sources: list[AnnotatedDataSource | Batches] = []
-        self._sizes: list[int] = []
+        self._sources: list[Batches] = []
         self._next = 0
         try:
             for number, layer in enumerate(layers):
-                source = _source(layer, _layer_seed(seed, number), root, arrays, order)
-                self._sources.append(source)
-                self._sizes.append(source.batch_size if isinstance(source, Batches) else layer.p.data_param.batch_size)
+                self._sources.append(_source(layer, _layer_seed(seed, number), root, arrays, order))
         except BaseException:
             self.close()
             raise
 
     def __call__(self, batch: int) -> dict[str, np.ndarray]:
         if batch != self._next:
-            for source, size in zip(self._sources, self._sizes):
-                source.restore({"seed": source.seed, "position": batch * size})
+            for source in self._sources:
+                source.restore({"seed": source.seed, "position": batch * source.batch_size})
         self._next = batch + 1
         return {top: array for source in self._sources for top, array in source.next_batch().items()}
 
@@ -117,14 +116,10 @@ class DataFeed:
         self.close()
 
 
-def _source(
-    layer: Layer, seed: int, root: Path, arrays: Mapping[str, np.ndarray], order: Order
-) -> AnnotatedDataSource | Batches:
-    if layer.type in READERS:
-        return READERS[layer.type](layer, seed, root, prefetch=_AHEAD, order=order)
-    if layer.type == "AnnotatedData":
-        return AnnotatedDataSource(layer.proto, layer.phase, seed, root, prefetch=_AHEAD, order=order)
-    return DummyDataSource(layer, seed, order) if layer.type == "DummyData" else ArraySource(layer, arrays, order)
+def _source(layer: Layer, seed: int, root: Path, arrays: Mapping[str, np.ndarray], order: Order) -> Batches:
+    if layer.type in _FROM_DISK:
+        return _FROM_DISK[layer.type](layer, seed, root, prefetch=_AHEAD, order=order)
+    return DummyDataSource(layer, seed, order) if layer.type == "DummyData" else ArraySource(layer, arrays, seed, order)
 
 
 def _layer_seed(seed: int, number: int) -> int:

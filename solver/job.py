@@ -9,9 +9,11 @@ from typing import Any
 import torch
 
 from annoset.database import Database
+from annoset.sources.order import Order
 from converters.caffemodel import Weights, check, read_weights
 from converters.pytorch.net import CaffeNet
 from prototxt.errors import UserError
+from prototxt.files import is_file
 from prototxt.graph import Graph
 from prototxt.io import read_net
 from prototxt.labelmap import display_names
@@ -34,6 +36,7 @@ def train(
     resume: str | Path | None = None,
     device: str | None = None,
     screen: Screen | None = None,
+    order: Order = Order(),  # noqa: B008 (it cannot change)
 ) -> bool:
     """Train the net of a solver prototxt; snapshots and `<snapshot_prefix>.log.csv` are written on the way.
 
@@ -41,6 +44,7 @@ def train(
         weights: caffemodels whose layers start the net, matched by name; of a layer in several, the last counts.
         resume: a solverstate to go on from, with the weights it names.
         device: "cpu", "cuda", "cuda:1"; by default what `solver_mode` and `device_id` ask for.
+        order: of the records that the net is trained with.
 
     Returns:
         Whether `max_iter` was reached (and not Ctrl-C pressed).
@@ -57,7 +61,7 @@ def train(
     state = snapshot.read_state(resume) if resume else None
     found = snapshot.find_net(resume, state) if state else None
     net = CaffeNet(graph, load(graph, [found] if found else weights, screen.line), seed=config.seed).to(target)
-    with DataFeed(graph, config.seed, config.root) as feed:
+    with DataFeed(graph, config.seed, config.root, order=order) as feed:
         trainer = Trainer(config, net, feed)
         if state:
             trainer.restore(resume, state)
@@ -202,6 +206,6 @@ def class_names(graph: Graph, root: Path) -> dict[int, str]:
             path = layer.proto.annotated_data_param.label_map_file
         elif layer.type == "DetectionOutput":
             path = layer.p.save_output_param.label_map_file
-        if path and (root / path).is_file():
+        if path and is_file(root / path):
             return display_names(root / path)
     return {}

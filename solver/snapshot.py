@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from converters.hdf5 import HDF5Error, open_numbers
+from converters.hdf5 import HDF5Error, read_hdf5
 from converters.wire import header
 from prototxt.errors import UserError
-from prototxt.files import atomic_write
+from prototxt.files import atomic_write, is_file
 from prototxt.graph import MOST_AXES, MOST_VALUES, show
 from prototxt.io import read_binary, write_binary
 from prototxt.schema import BlobProto, SolverState
@@ -89,20 +89,13 @@ def find_net(path: str | Path, state: State) -> Path:
     named = Path(state.learned_net)
     beside = Path(path).parent / named.name
     for candidate in (named, beside):
-        if state.learned_net and _is_file(candidate):
+        if state.learned_net and is_file(candidate):
             return candidate
     raise UserError(
         f'its weights "{state.learned_net}" are neither there nor beside it',
         where=str(path),
         fix=f"put {named.name} beside the solverstate" if state.learned_net else "take a complete solverstate",
     )
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name too long, or with a NUL in it
-        return False
 
 
 def check_history(path: str | Path, state: State, blobs: Sequence[Any], each: int) -> None:
@@ -159,11 +152,11 @@ def _read_hdf5(path: str | Path) -> State:
     if not Path(path).is_file():
         raise UserError("there is no such file", where=str(path))
     try:
-        with open_numbers(path) as numbers:
-            values = {name: numbers.array(name).reshape(()).item() for name in _STATE_FIELDS}
-            learned_net, history = numbers.text("learned_net"), numbers.arrays("history")
-            history = [history[str(i)] for i in range(len(history))]
-    except HDF5Error as error:
+        found = read_hdf5(path, [*_STATE_FIELDS, "history/"], ["learned_net"])
+        values = {name: found.pop(name).reshape(()).item() for name in _STATE_FIELDS}
+        learned_net = found.pop("learned_net")
+        history = [found[f"history/{i}"] for i in range(len(found))]
+    except (HDF5Error, LookupError, ValueError) as error:
         found = f"this is not a solverstate in HDF5, or it is cut short: {error}"
         raise UserError(found, where=str(path)) from error
     return State(_progress(path, values), learned_net, history)

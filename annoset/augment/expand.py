@@ -14,6 +14,8 @@ import numpy as np
 from prototxt.errors import UserError
 from prototxt.schema import ExpansionParameter
 
+_MOST_PIXELS = 1 << 28  # of a window
+
 
 class Window(NamedTuple):
     """A rectangle in pixels of an image; it may reach beyond the image on every side."""
@@ -74,10 +76,18 @@ def visible(image: np.ndarray, window: Window) -> np.ndarray:
 
 
 def fill_window(part: np.ndarray, window: Window, fill: np.ndarray) -> np.ndarray:
-    """The window's pixels, uint8 [height, width(, C)]: `part`, `visible` in it, with `fill` [C] around."""
+    """The window's pixels, uint8 [height, width(, C)]: `part`, `visible` in it, with `fill` [C] around.
+
+    Raises:
+        UserError: a window too large to be filled.
+    """
     height, width = part.shape[:2]
     if (height, width) == (window.height, window.width):
         return part
+    if window.height * window.width > _MOST_PIXELS:
+        found = f"the image would be shown on {window.height} x {window.width} pixels (height x width)"
+        fix = "lower transform_param.expand_param.max_expand_ratio"
+        raise UserError(found, expected=f"at most {_MOST_PIXELS} in all", fix=fix)
     if not part.size:
         row = np.tile(fill, window.width).reshape(1, window.width, *part.shape[2:])
         return np.repeat(row, window.height, axis=0)

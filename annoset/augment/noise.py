@@ -43,8 +43,8 @@ def _check_saltpepper(param: NoiseParameter, channels: int, where: str) -> None:
             where=where,
             expected=f"one grey level of 0 to 255, or one for each of the {channels} channels",
         )
-    if salt.fraction < 0:
-        raise UserError(f"{field}.fraction is {salt.fraction:g}", where=where, expected="0 or more")
+    if not 0 <= salt.fraction <= 1:
+        raise UserError(f"{field}.fraction is {salt.fraction:g}", where=where, expected="0 to 1")
 
 
 def draw_specks(param: NoiseParameter, image_hw: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from prototxt.errors import UserError
 from prototxt.schema import ResizeParameter
 
+_LONGEST_SIDE = 1 << 14  # pixels of what is resized; a batch of such images would take gigabytes
 _INTERPOLATION = {
     ResizeParameter.LINEAR: cv2.INTER_LINEAR,
     ResizeParameter.AREA: cv2.INTER_AREA,
@@ -27,11 +28,11 @@ _BORDER = {
 
 def check_resize(param: ResizeParameter, channels: int, where: str) -> None:
     """Raises UserError for sizes and pad values that no image can be given; `where` names the layer."""
-    if not (param.height and param.width):
+    if not (0 < param.height <= _LONGEST_SIDE and 0 < param.width <= _LONGEST_SIDE):
         raise UserError(
             f"transform_param.resize_param has height {param.height} and width {param.width}",
             where=where,
-            expected="both above 0",
+            expected=f"both above 0, and at most {_LONGEST_SIDE}",
         )
     if len(param.pad_value) not in (0, 1, channels):
         raise UserError(

@@ -34,19 +34,10 @@ from annoset.augment.resize import (
 )
 from annoset.augment.sampler import CropSamplers, check_samplers, coverage
 from prototxt.errors import UserError
-from prototxt.schema import EmitConstraint, LayerParameter, ResizeParameter
+from prototxt.graph import Layer
+from prototxt.schema import EmitConstraint
 
 ITEM, LABEL, BOX = 0, 1, slice(3, 7)  # columns of a label row
-
-# Fields of Caffe's schema that change nothing in SSD-Caffe: each is refused when it is set, with what to do.
-_REFUSED = {
-    "transform_param.resize_param.prob": "remove it, or set it to 1: SSD-Caffe resizes every image whatever it says",
-    "data_param.scale": "write it in transform_param",
-    "data_param.mean_file": "write it in transform_param",
-    "data_param.crop_size": "write it in transform_param",
-    "data_param.mirror": "write it in transform_param",
-    "data_param.force_encoded_color": "write force_color in transform_param",
-}
 
 
 @dataclass(frozen=True)
@@ -80,8 +71,7 @@ class Transformer:
     """The image side of an AnnotatedData layer.
 
     Args:
-        layer: the layer; its `transform_param` and `annotated_data_param.batch_sampler` are used.
-        phase: "TRAIN" or "TEST".
+        layer: the layer; its phase, `transform_param` and `annotated_data_param.batch_sampler` are used.
         channels: the images' channels, 3 or 1.
         root: the folder that a relative `mean_file` starts from.
 
@@ -89,14 +79,15 @@ class Transformer:
         UserError: parameters that contradict each other or that are not supported, by name.
     """
 
-    def __init__(self, layer: LayerParameter, phase: str, channels: int, root: Path) -> None:
-        self.where = f'layer "{layer.name}" ({layer.type})'
-        self.param = layer.transform_param
+    def __init__(self, layer: Layer, channels: int, root: Path) -> None:
+        samplers = layer.proto.annotated_data_param.batch_sampler
+        self.where = f'{layer.where}: layer "{layer.name}" ({layer.type})'
+        self.param = layer.proto.transform_param
         self.channels = channels
-        self.random_crop = phase == "TRAIN"
-        check_samplers(layer.annotated_data_param.batch_sampler, self.where)
+        self.random_crop = layer.phase == "TRAIN"
+        check_samplers(samplers, self.where)
         self._check(channels)
-        self.samplers = CropSamplers(layer.annotated_data_param.batch_sampler)
+        self.samplers = CropSamplers(samplers)
         self.mean = Mean(self.param, channels, root, self.where)
 
     def __call__(self, image: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -234,36 +225,6 @@ class Transformer:
                     where=self.where,
                     fix="set transform_param.force_color: true, or leave hue, saturation and random order out",
                 )
-        if not p.crop_size and bool(p.crop_h) != bool(p.crop_w):
-            raise UserError(
-                f"transform_param has crop_h {p.crop_h} and crop_w {p.crop_w}", where=self.where, expected="both"
-            )
-
-
-def check_supported(layer: LayerParameter) -> None:
-    """Raises UserError for the first field that is set and not supported, or that contradicts another."""
-    where = f'layer "{layer.name}" ({layer.type})'
-    for path, fix in _REFUSED.items():
-        *parents, field = path.split(".")
-        message = layer
-        for parent in parents:
-            message = getattr(message, parent)
-        if (
-            message.HasField(field)
-            and getattr(message, field) != message.DESCRIPTOR.fields_by_name[field].default_value
-        ):
-            raise UserError(f"{path} is not supported: it is of no effect in SSD-Caffe", where=where, fix=fix)
-    p = layer.transform_param
-    for one, other in (("force_color", "force_gray"), ("mean_file", "mean_value")):
-        if getattr(p, one) and getattr(p, other):
-            raise UserError(f"transform_param has both {one} and {other}", where=where, expected="one of them")
-    small = p.HasField("resize_param") and p.resize_param.resize_mode == ResizeParameter.FIT_SMALL_SIZE
-    if small and layer.data_param.batch_size != 1:
-        raise UserError(
-            f"resize_mode FIT_SMALL_SIZE gives images of different sizes, batch_size is {layer.data_param.batch_size}",
-            where=where,
-            expected="data_param.batch_size 1",
-        )
 
 
 def _by(hw: tuple[int, ...]) -> str:

@@ -21,6 +21,7 @@ from annoset.classes import Classes
 from annoset.formats.jsonstream import Element, Watch, read_elements
 from annoset.lines import Lines
 from prototxt.errors import UserError, UserErrors
+from prototxt.files import is_file
 
 _TABLES = """
 CREATE TABLE image (number INTEGER PRIMARY KEY, id UNIQUE, file, stem, height, width, line, column, mistake);
@@ -87,7 +88,7 @@ class Entry:
         if mistake:
             raise UserError(mistake, where=where)
         image = home.images / file
-        if not image.is_file():
+        if not is_file(image):
             found, fix = f'the image "{file}" is not there', "give the folder of the images with --images"
             raise UserError(found, where=where, expected=str(image), fix=fix)
         name = f"{home.prefix}/{file}"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from annoset.annotation import Annotation, Object
-from annoset.filenames import NewFiles
+from annoset.formats.filenames import NewFiles
 
 _DECIMALS = 3  # COCO's own boxes have 2; float32 leaves no more of a corner 8000 pixels away
 _NUMBERED = re.compile(r"(?:COCO_\w+_)?(\d{1,15})")  # COCO's own file names, whose numbers are the images' ids

@@ -116,6 +116,8 @@ class _Stream:
                 if not (cut and self._read()):
                     self.at = min(error.pos, len(self._text))
                     raise self._error(error.msg, "") from error
+            except ValueError as error:  # Python's limit
+                raise self._error("a number has thousands of digits", "") from error
 
     def _next(self) -> str:
         """The next character that is not space; "" at the end."""

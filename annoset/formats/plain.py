@@ -12,12 +12,13 @@ import numpy as np
 
 from annoset.annotation import Annotation, Object
 from annoset.classes import Classes
+from annoset.decode import image_size
 from annoset.formats.coco import coco_corners, object_mistake
 from annoset.formats.jsonstream import read_elements
 from annoset.formats.voc import quick_annotation
-from annoset.lines import Lines
-from annoset.picture import image_size
+from annoset.lines import MOST_MISTAKES, Lines
 from prototxt.errors import UserError, UserErrors
+from prototxt.files import is_file
 from prototxt.io import read_bytes
 
 _LINE = "an image and its annotation, parted by a space (by a tab, where a path has a space in it)"
@@ -55,9 +56,9 @@ class Entry:
         name, listed = words[0].strip(), words[1].strip() if len(words) == 2 else ""
         image, path = self.root / name, self.root / listed
         for file, text in ((image, name), *([(path, listed)] if listed and not self.unlabelled else [])):
-            if not file.is_file():
+            if not is_file(file):
                 raise self._missing(file, text)
-        if self.unlabelled and not (listed and path.is_file()):
+        if self.unlabelled and not (listed and is_file(path)):
             return Annotation(name, image, path, *image_size(image), listed=listed)
         return KINDS[self.kind].read(path, image, name, listed, self.classes)
 
@@ -136,6 +137,8 @@ def _read_txt(path: Path, image: Path, name: str, listed: str, classes: Classes 
         except ValueError:
             expected = "label xmin ymin xmax ymax, five numbers"
             errors.append(UserError(f'"{line.strip()}" is no box', where=f"{path}:{number}", expected=expected))
+            if len(errors) == MOST_MISTAKES:
+                break
     if errors:
         raise UserErrors(errors)
     return Annotation(name, image, path, *image_size(image), tuple(objects), listed)

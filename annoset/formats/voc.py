@@ -16,11 +16,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from annoset.annotation import Annotation, Object
+from annoset.decode import image_size
 from annoset.formats import xmltree
 from annoset.formats.xmltree import Element
 from annoset.lines import Lines
-from annoset.picture import image_size
 from prototxt.errors import UserError, UserErrors, nearest
+from prototxt.files import is_file
 from prototxt.io import read_bytes
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
@@ -58,7 +59,7 @@ class Entry:
         try:
             return quick_annotation(path, self.root / image, name, listed)
         except UserError:
-            if path.exists():
+            if is_file(path):
                 raise
         if self.unlabelled:
             return Annotation(name, self.root / image, path, *image_size(self.root / image), listed=listed)
@@ -69,7 +70,7 @@ class Entry:
         """The image's path below the root."""
         for suffix in SUFFIXES:
             image = f"JPEGImages/{self.stem}{suffix}"
-            if (self.root / image).is_file():
+            if is_file(self.root / image):
                 return image
         expected = f"{self.root / 'JPEGImages' / self.stem}.jpg (or .jpeg, .png)"
         one_class = re.fullmatch(r"\S+\s+(-1|0|1)", self.stem)
@@ -96,7 +97,7 @@ def read_split(root: str | Path, split: str, unlabelled: bool = False) -> Sequen
                 f"there is no folder {folder}", expected=expected, fix="give the folder that holds the three"
             )
     path = lists / f"{split}.txt"
-    if not path.is_file():
+    if not is_file(path):
         known = sorted(file.stem for file in lists.glob("*.txt"))
         found = f'there is no list of images called "{split}"{nearest(split, known)}'
         raise UserError(found, where=str(lists), expected=f"one of {', '.join(known)}" if known else f"{split}.txt")

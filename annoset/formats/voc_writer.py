@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from annoset.annotation import Annotation, Object
-from annoset.filenames import NewFiles
+from annoset.formats.filenames import NewFiles
 
 _NOTICEABLE = 0.01  # pixels; what float32 leaves of a whole number's part of a side is a thousandth of that
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")

@@ -7,6 +7,7 @@ An image without a text has no objects.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,16 @@ from typing import Any
 import yaml
 
 from annoset.annotation import Annotation, Object
-from annoset.lines import Joined, Lines
-from annoset.picture import image_size
+from annoset.decode import image_size
+from annoset.lines import MOST_MISTAKES, Joined, Lines
 from prototxt.errors import UserError, UserErrors, nearest
+from prototxt.files import is_file
 from prototxt.io import read_bytes
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 _LINE = "class x y width height: a class counted from 0, and four numbers of 0 to 1"
+_MOST_YAML = 1 << 19  # characters: ten thousands of classes, and some seconds to read
+_NOTHING = ("", "~", "null", "Null", "NULL")  # as YAML writes it
 _NOT_SPLITS = ("path", "names", "nc", "download")
 
 
@@ -73,11 +77,11 @@ class Entry:
 
     def annotation(self) -> Annotation:
         """The image and its text, read. Raises UserErrors with everything that is wrong with them."""
-        if not self.image.is_file():
+        if not is_file(self.image):
             raise UserError("there is no such image", where=self.where, expected=str(self.image))
         path = label_path(self.image)
         size_hw = image_size(self.image)
-        objects = self._objects(path, size_hw) if path.is_file() else ()
+        objects = self._objects(path, size_hw) if is_file(path) else ()
         return Annotation(self._name(), self.image, path, *size_hw, objects)
 
     def _name(self) -> str:
@@ -94,6 +98,8 @@ class Entry:
                     objects.append(self._object(line.split(), size_hw, number))
             except ValueError as error:
                 errors.append(UserError(f"{error}: {line.strip()}", where=f"{path}:{number}", expected=_LINE))
+                if len(errors) == MOST_MISTAKES:
+                    break
         if errors:
             raise UserErrors(errors)
         return tuple(objects)
@@ -146,7 +152,7 @@ def label_path(image: Path) -> Path:
     if places:
         parts[places[-1]] = "labels"
         elsewhere = Path(*parts).with_suffix(".txt")
-        if elsewhere.is_file() or not image.with_suffix(".txt").is_file():
+        if is_file(elsewhere) or not is_file(image.with_suffix(".txt")):
             return elsewhere
     return image.with_suffix(".txt")
 
@@ -160,24 +166,35 @@ def read_data_yaml(path: Path, root: Path | None = None) -> DataSet:
     Raises:
         UserError: the YAML is broken, or lacks something.
     """
+    config = _yaml(path)
+    if not isinstance(config, dict):
+        raise UserError("this is no YAML of a data set", where=str(path), expected='"names", "train" and "val"')
+    root = root or path.parent / (config["path"] if _is_text(config.get("path")) else "")
+    if not os.path.isdir(root):
+        fix = "give the data set's folder with --root"
+        raise UserError(f"there is no folder {root}", where=str(path), fix=fix)
+    splits = {
+        key: [root / each for each in ([value] if _is_text(value) else value)]
+        for key, value in config.items()
+        if key not in _NOT_SPLITS and (_is_text(value) or _are_texts(value))
+    }
+    return DataSet(root, _class_names(config.get("names"), path), splits)
+
+
+def _yaml(path: Path) -> Any:
+    """What a YAML holds; numbers and words are left as texts."""
+    text = _text(path)
+    if len(text) > _MOST_YAML:
+        found = f"{len(text):,} characters are too many for the YAML of a data set"
+        raise UserError(found, where=str(path), expected=f"at most {_MOST_YAML:,}")
     try:
-        config = yaml.safe_load(_text(path))
+        return yaml.load(text, yaml.BaseLoader)  # others run into errors of their own at dates and odd numbers
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
         raise UserError(f"broken YAML: {getattr(error, 'problem', error)}", where=where) from error
-    if not isinstance(config, dict):
-        raise UserError("this is no YAML of a data set", where=str(path), expected='"names", "train" and "val"')
-    root = root or path.parent / str(config.get("path") or "")
-    if not root.is_dir():
-        fix = "give the data set's folder with --root"
-        raise UserError(f"there is no folder {root}", where=str(path), fix=fix)
-    splits = {
-        key: [root / each for each in ([value] if isinstance(value, str) else value)]
-        for key, value in config.items()
-        if key not in _NOT_SPLITS and (isinstance(value, str) or _are_texts(value))
-    }
-    return DataSet(root, _class_names(config.get("names"), path), splits)
+    except RecursionError as error:
+        raise UserError("broken YAML: brackets are nested too deep", where=str(path)) from error
 
 
 def read_images(path: Path, names: Path | None, root: Path | None) -> DataSet:
@@ -201,15 +218,19 @@ def read_images(path: Path, names: Path | None, root: Path | None) -> DataSet:
 
 def _class_names(names: Any, path: Path) -> tuple[str, ...]:
     """The names in the order of their numbers, from a list or from number -> name."""
-    if isinstance(names, dict) and sorted(names, key=str) == sorted(range(len(names)), key=str):
-        names = [names[number] for number in range(len(names))]
-    names = [str(name) for name in names] if isinstance(names, list) else []
-    if not names or "" in names:
+    numbers = [str(number) for number in range(len(names))] if isinstance(names, dict) else []
+    if numbers and sorted(names) == sorted(numbers):
+        names = [names[number] for number in numbers]
+    if not _are_texts(names) or "" in names:
         found = "a class has no name, or there are no classes"
         raise UserError(found, where=str(path), expected="a name for each, from 0 on")
-    if twice := next((name for name in names if names.count(name) > 1), None):
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
         raise UserError(f'two classes are called "{twice}"', where=str(path), expected="a name for each")
     return tuple(names)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value not in _NOTHING
 
 
 def _are_texts(value: Any) -> bool:

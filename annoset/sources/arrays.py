@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from annoset.order import Order
 from annoset.sources.batches import Batch, Batches
+from annoset.sources.order import Order
 from prototxt.graph import Layer, show
 
 _FIX = {
@@ -17,12 +17,13 @@ _FIX = {
 
 
 class ArraySource(Batches):
-    """The batches of one MemoryData or Input layer, endlessly: the rows of its arrays in their order, round and round.
+    """The batches of one MemoryData or Input layer, endlessly: the rows of its arrays, round and round.
 
     Args:
         layer: a layer of a graph, which knows its tops' shapes; their first size is the batch.
         arrays: top -> array; its first axis is as long as a whole number of batches, the others are the top's.
-        order: this process's share of the run.
+        seed: of the order of rows, if they are shuffled.
+        order: shuffling, and this process's share of the run.
 
     Raises:
         UserError: a top without an array, arrays that do not fit; a transform_param, which Caffe does not heed here.
@@ -30,15 +31,18 @@ class ArraySource(Batches):
 
     records: int
 
-    def __init__(self, layer: Layer, arrays: Mapping[str, np.ndarray], order: Order | None = None) -> None:
+    def __init__(
+        self, layer: Layer, arrays: Mapping[str, np.ndarray], seed: int = 0, order: Order | None = None
+    ) -> None:
         self.shape = dict(zip(layer.tops, layer.top_shapes, strict=True))
         _check(layer, arrays)
         self._arrays = {top: np.asarray(arrays[top], np.float32) for top in layer.tops}
-        super().__init__(layer, layer.top_shapes[0][0], seed=0, order=order)
+        super().__init__(layer, layer.top_shapes[0][0], seed, order=order)
         self.records = len(self._arrays[layer.tops[0]])
 
     def make(self, start: int) -> Batch:
-        rows = [self.order.number(start + item) % self.records for item in range(self.batch_size)]
+        numbers = (self.order.number(start + item) for item in range(self.batch_size))
+        rows = [self.order.record(number, self.records, self.seed) for number in numbers]
         return {top: array[rows] for top, array in self._arrays.items()}
 
 

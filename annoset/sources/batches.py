@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from annoset.order import Order
+from annoset.sources.order import Order
 from prototxt.graph import Layer
 
 Batch = dict[str, np.ndarray]
@@ -55,6 +56,10 @@ class Batches(ABC):
         while len(self._ahead) <= self._prefetch:
             self._ahead.append(self._threads.submit(self.make, start + len(self._ahead) * self.batch_size))
         return self._ahead.popleft().result()
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            yield self.next_batch()
 
     def state(self) -> dict[str, int]:
         """What `restore` needs to go on with the batch that `next_batch` would give now."""

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from annoset.database import Database
+from annoset.database import Database, printable
 from annoset.decode import decode_image
-from annoset.order import Order
-from annoset.records import printable
+from annoset.sources.fields import check_fields, check_lmdb
+from annoset.sources.order import Order
 from annoset.sources.pictures import Picture, PictureSource
-from annoset.sources.pixels import check_fields
 from prototxt.errors import UserError
 from prototxt.graph import Layer
-from prototxt.schema import AnnotatedDatum, DataParameter, Datum
+from prototxt.schema import AnnotatedDatum, Datum
 
 _REMAKE = "make the LMDB with Caffe's convert_imageset, or feed the images themselves with an ImageData layer"
 
@@ -35,7 +34,7 @@ class DataSource(PictureSource):
         self, layer: Layer, seed: int, root: Path | str = "", prefetch: int = 0, order: Order | None = None
     ) -> None:
         spec = layer.proto.data_param
-        _check(layer)
+        check_lmdb(layer, "make an LMDB of the data (convert_imageset --backend=lmdb) and write backend: LMDB")
         check_fields(layer, "data_param")
         self._path = Path(root, spec.source)
         try:
@@ -88,20 +87,3 @@ def _no_image(datum: Datum) -> UserError:
         expected="a Datum: an image with one label",
         fix='give the layer type: "AnnotatedData"' if annotated else _REMAKE,
     )
-
-
-def _check(layer: Layer) -> None:
-    spec = layer.proto.data_param
-    if not spec.source or not spec.batch_size:
-        raise layer.error("data_param lacks source or batch_size", expected="both")
-    if spec.backend != DataParameter.LMDB:
-        raise layer.error(
-            "data_param.backend is LEVELDB, which is Caffe's default",
-            expected="backend: LMDB",
-            fix="make an LMDB of the data (convert_imageset --backend=lmdb) and write backend: LMDB",
-        )
-    if spec.force_encoded_color:
-        fix = "write force_color: true in transform_param"
-        raise layer.error("data_param.force_encoded_color is of no effect in Caffe", fix=fix)
-    if len(layer.tops) not in (1, 2):
-        raise layer.error(f"it has {len(layer.tops)} tops", expected="1 or 2")

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from annoset.order import Order
 from annoset.sources.batches import Batch, Batches
+from annoset.sources.order import Order
 from prototxt.errors import UserError
+from prototxt.files import is_file
 from prototxt.graph import Layer, show
 from prototxt.io import read_bytes
 
@@ -126,7 +127,7 @@ class HDF5DataSource(Batches):
 
     @contextmanager
     def _reading(self, path: Path, line: str) -> Iterator[h5py.File]:
-        if not path.is_file():
+        if not is_file(path):
             raise self.layer.error(f"{path}, which {line} names, is not there", fix="correct the list, or the folder")
         try:
             with h5py.File(path, "r") as file:

@@ -10,10 +10,11 @@ import numpy as np
 
 from annoset.decode import decode_image
 from annoset.lines import Lines
-from annoset.order import Order
+from annoset.sources.fields import check_fields
+from annoset.sources.order import Order
 from annoset.sources.pictures import Picture, PictureSource
-from annoset.sources.pixels import check_fields
 from prototxt.errors import UserError
+from prototxt.files import is_file
 from prototxt.graph import Layer
 from prototxt.io import read_bytes
 from prototxt.schema import Datum
@@ -56,7 +57,7 @@ class ImageDataSource(PictureSource):
         try:
             image = decode_image(Datum(data=read_bytes(path), encoded=True), color, not color)
         except UserError as error:
-            fix = "" if path.is_file() else self._fix_root()
+            fix = "" if is_file(path) else self._fix_root()
             raise UserError(error.found, expected=error.expected, fix=fix) from error
         if self._spec.new_height:
             image = cv2.resize(image, (self._spec.new_width, self._spec.new_height))

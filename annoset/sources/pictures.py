@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from annoset.order import Order, draw_skip, image_rng
 from annoset.sources.batches import Batch, Batches
+from annoset.sources.order import Order, draw_skip, image_rng
 from annoset.sources.pixels import PixelTransform
 from prototxt.errors import UserError
 from prototxt.graph import Layer, show

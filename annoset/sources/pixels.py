@@ -13,11 +13,6 @@ from annoset.augment.resize import check_resize, draw_interpolation, resize
 from prototxt.errors import UserError
 from prototxt.graph import Layer
 
-# Fields that do nothing in these layers: each is refused when it is set, with what to do.
-_BOXES = "remove it: only AnnotatedData heeds it"
-_NO_EFFECT = {"distort_param": _BOXES, "expand_param": _BOXES, "emit_constraint": _BOXES}
-_MOVED = ("scale", "mean_file", "crop_size", "mirror")
-
 
 class PixelTransform:
     """The image side of a Data or ImageData layer. Errors that do not say where they are, are about the image.
@@ -111,30 +106,6 @@ class PixelTransform:
                 expected="1 or 3 channels of uint8",
                 fix=f"remove {changed}",
             )
-
-
-def check_fields(layer: Layer, own: str) -> None:
-    """Raises UserError for a field that is set and does nothing, and for two that contradict each other.
-
-    Args:
-        own: the field of the layer's own parameters ("data_param").
-    """
-    transform, spec = layer.proto.transform_param, getattr(layer.proto, own)
-    for name, fix in _NO_EFFECT.items():
-        if transform.HasField(name):
-            raise layer.error(f"transform_param.{name} is of no effect in Caffe", fix=fix)
-    for name in _MOVED:
-        if spec.HasField(name) and getattr(spec, name) != spec.DESCRIPTOR.fields_by_name[name].default_value:
-            raise layer.error(f"{own}.{name} is of no effect in Caffe", fix="write it in transform_param")
-    if transform.resize_param.HasField("prob") and transform.resize_param.prob != 1:
-        fix = "remove it, or set it to 1: SSD-Caffe resizes every image whatever it says"
-        raise layer.error(f"transform_param.resize_param.prob is {transform.resize_param.prob:g}", fix=fix)
-    if not transform.crop_size and bool(transform.crop_h) != bool(transform.crop_w):
-        found = f"transform_param has crop_h {transform.crop_h} and crop_w {transform.crop_w}"
-        raise layer.error(found, expected="both")
-    for one, other in (("force_color", "force_gray"), ("mean_file", "mean_value")):
-        if getattr(transform, one) and getattr(transform, other):
-            raise layer.error(f"transform_param has both {one} and {other}", expected="one of them")
 
 
 def _by(hw: tuple[int, ...]) -> str:

@@ -10,7 +10,7 @@ import typer
 from prototxt.errors import UserError
 
 if TYPE_CHECKING:
-    from prototxt.schema import LayerParameter
+    from prototxt.graph import Layer
 
 
 def augment(
@@ -27,30 +27,32 @@ def augment(
 
     Named are the batch sampler that cut it, expansion, interpolation, mirroring, and the changes of its colours.
     """
-    from annoset.labels import labels_of
-    from annoset.loader import AnnotatedDataSource
-    from annoset.preview import draw_samples
+    from annoset.classes import labels_of
     from annoset.sheet import check_suffix, write_sheet
+    from annoset.sources.annotated_data import AnnotatedDataSource
+    from annoset.sources.preview import draw_samples
     from prototxt.schema import DataParameter
 
     check_suffix(out)
     layer = _data_layer(net)
-    named = layer.annotated_data_param.label_map_file
+    named = layer.proto.annotated_data_param.label_map_file
     labels = labels_of(lmdb, labelmap or (Path(named) if named and Path(named).is_file() else None))
-    layer.annotated_data_param.label_map_file = str(labels.path or "")
-    layer.data_param.source, layer.data_param.backend = str(lmdb), DataParameter.LMDB
-    with AnnotatedDataSource(layer, "TRAIN", seed) as source:
-        write_sheet(draw_samples(source, layer, labels, count), out)
+    layer.proto.annotated_data_param.label_map_file = str(labels.path or "")
+    layer.proto.data_param.source, layer.proto.data_param.backend = str(lmdb), DataParameter.LMDB
+    with AnnotatedDataSource(layer, seed) as source:
+        write_sheet(draw_samples(source, labels, count), out)
     typer.echo(f"wrote {out}: the first {count} images of a training with the seed {seed}")
 
 
-def _data_layer(net: Path) -> LayerParameter:
+def _data_layer(net: Path) -> Layer:
     """The AnnotatedData layer of the net's TRAIN phase. Raises UserError when there is none, or several."""
+    from prototxt.graph import Layer
     from prototxt.io import read_net
     from prototxt.phase import NetState, kept
 
-    layers = read_net(net).message.layer
-    found = [layers[index] for index in kept(layers, NetState("TRAIN")) if layers[index].type == "AnnotatedData"]
+    read = read_net(net)
+    layers = read.message.layer
+    found = [index for index in kept(layers, NetState("TRAIN")) if layers[index].type == "AnnotatedData"]
     if len(found) != 1:
         raise UserError(
             f"the TRAIN net has {len(found)} AnnotatedData layers",
@@ -58,4 +60,4 @@ def _data_layer(net: Path) -> LayerParameter:
             expected="one, which says how images are augmented",
             fix="give the train prototxt, not that of another phase" if not found else "",
         )
-    return found[0]
+    return Layer(layers[found[0]], read.where_layer(found[0]), "TRAIN")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -11,7 +12,7 @@ from netgen.commands.lmdb_inspect import Labelmap, Lmdb
 from netgen.commands.lmdb_report import count
 
 if TYPE_CHECKING:
-    from annoset.export import Exported
+    from annoset.reading.export import Exported
 
 
 def export(
@@ -23,7 +24,7 @@ def export(
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out records with mistakes; say which.")] = False,
 ) -> None:
     """Write an LMDB's images and boxes in Pascal VOC's or COCO's layout; the images' bytes stay as they are."""
-    from annoset.export import Target, export
+    from annoset.reading.export import Target, export
     from netgen.commands.progress import watch
 
     written = export(lmdb, Target(out, to, split), labelmap=labelmap, skip_bad=skip_bad, watch=watch)
@@ -33,7 +34,7 @@ def export(
     if written.skipped:
         typer.echo(f"left out: {count(written.skipped, 'record')} with mistakes")
         for error in written.mistakes:
-            typer.echo(f"    {error}")
+            typer.echo(indent(str(error), "    "))
         if written.skipped > len(written.mistakes):
             typer.echo(f"    and {written.skipped - len(written.mistakes)} more")
 

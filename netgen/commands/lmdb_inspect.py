@@ -11,9 +11,9 @@ import typer
 from netgen.commands.lmdb_report import count as counted
 
 if TYPE_CHECKING:
-    from annoset.check import Report
-    from annoset.info import Info
-    from annoset.labels import Labels
+    from annoset.classes import Labels
+    from annoset.reading.check import Report
+    from annoset.reading.info import Info
 
 Lmdb = Annotated[Path, typer.Argument(metavar="LMDB", help="Folder of the LMDB.")]
 Labelmap = Annotated[Path | None, typer.Option(help="Label map; otherwise labelmap.prototxt beside the LMDB.")]
@@ -27,7 +27,7 @@ def info(lmdb: Lmdb, labelmap: Labelmap = None, format: Format = "text") -> None
     Sides are square roots of areas: in pixels of the image as it is stored, and in hundredths of the image's own.
     Images are not decoded; `netgen lmdb check` does that.
     """
-    from annoset.info import info
+    from annoset.reading.info import info
     from netgen.commands.progress import watch
 
     found = info(lmdb, labelmap, watch)
@@ -49,7 +49,7 @@ def check(
     Kinds of findings: record, image, size, label, empty-group, number, reversed, outside, zero-area, duplicate-box,
     duplicate-name, duplicate-image. The exit status is 1 when there is any.
     """
-    from annoset.check import check
+    from annoset.reading.check import check
     from netgen.commands.progress import watch
 
     report = check(lmdb, labelmap, ignore=ignore or (), most=show, watch=watch)
@@ -73,8 +73,8 @@ def show(
     side: Annotated[int, typer.Option(min=32, max=2000, help="Longer side of each, in pixels.")] = 360,
 ) -> None:
     """Draw images of an LMDB with their boxes and classes into one picture; difficult boxes have thin lines."""
-    from annoset.records import printable
-    from annoset.show import Choice, show
+    from annoset.database import printable
+    from annoset.reading.show import Choice, show
     from netgen.commands.progress import watch
 
     choice = Choice(count, seed, only, key, side, columns)
@@ -167,7 +167,7 @@ def _label_map(labels: Labels) -> str:
 
 
 def _as_dict(lmdb: Path, report: Report) -> dict[str, Any]:
-    from annoset.check import KINDS
+    from annoset.reading.check import KINDS
 
     return {
         "path": str(lmdb),
@@ -181,8 +181,8 @@ def _as_dict(lmdb: Path, report: Report) -> dict[str, Any]:
 
 
 def _print_report(lmdb: Path, report: Report) -> None:
-    from annoset.check import KINDS
-    from annoset.records import printable
+    from annoset.database import printable
+    from annoset.reading.check import KINDS
 
     labelmap = f"label map {report.labelmap}" if report.labelmap else "no label map, so any class above 0 is right"
     records, boxes = counted(report.records, "record"), counted(report.boxes, "box", "boxes")

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -20,9 +16,9 @@ from prototxt.errors import UserError
 
 if TYPE_CHECKING:
     from annoset.classes import Classes
-    from annoset.outputs import Targets
-    from annoset.pack import Options
-    from annoset.picture import Storage
+    from annoset.writing.outputs import Targets
+    from annoset.writing.pack import Options
+    from annoset.writing.picture import Storage
 
 _PAIR = "HEIGHTxWIDTH"
 
@@ -75,16 +71,15 @@ class Making:
             splits: their names, for those of the files beside the LMDB.
             classes: None to gather them.
         """
-        from annoset.pack import pack
+        from annoset.writing.pack import pack
         from netgen.commands.progress import watch
 
         targets = self._targets(splits)
-        with _cleaning_up_when_stopped():
-            report = pack(sources, targets, self._options(), watch, classes)
+        report = pack(sources, targets, self._options(), watch, classes)
         print_report(report, targets)
 
     def _targets(self, splits: Sequence[str]) -> Targets:
-        from annoset.outputs import Targets
+        from annoset.writing.outputs import Targets
 
         beside, split = self.out.parent, "_".join(dict.fromkeys(splits))
         return Targets(
@@ -97,7 +92,7 @@ class Making:
         )
 
     def _options(self) -> Options:
-        from annoset.pack import Options
+        from annoset.writing.pack import Options
 
         return Options(
             skip_bad=self.skip_bad,
@@ -110,7 +105,7 @@ class Making:
         )
 
     def _storage(self) -> Storage:
-        from annoset.picture import Storage
+        from annoset.writing.picture import Storage
 
         return Storage(
             encode=self.encode,
@@ -152,16 +147,3 @@ def _pair(text: str) -> tuple[int, int]:
     if len(sides) != 2 or not all(side.isdecimal() for side in sides):
         raise UserError(f"--resize is {text}", expected="HEIGHTxWIDTH in pixels, such as 300x300")
     return int(sides[0]), int(sides[1])
-
-
-@contextmanager
-def _cleaning_up_when_stopped() -> Iterator[None]:
-    """Let SIGTERM unwind the stack as Ctrl-C does, so that nothing half made is left."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from annoset.outputs import Targets
-    from annoset.pack import Report
+    from annoset.writing.outputs import Targets
+    from annoset.writing.pack import Report
 
 
 def print_report(report: Report, targets: Targets) -> None:
@@ -26,7 +27,7 @@ def print_report(report: Report, targets: Targets) -> None:
     if report.skipped.count:
         print(f"left out: {count(report.skipped.count, 'image')} with mistakes")
         for error in report.skipped.all():
-            print(f"    {error}")
+            print(indent(str(error), "    "))
 
 
 def _notes(report: Report) -> list[str]:

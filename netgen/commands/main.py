@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
@@ -67,6 +68,7 @@ _EXTRAS |= {"onnx": "onnx", "onnxruntime": "onnx", "h5py": "train"}
 
 def main() -> None:
     """Run the command line. A user's mistake is printed without a traceback; the exit status is then 2."""
+    _unwind_when_stopped()
     try:
         app()
     except UserError as error:
@@ -76,6 +78,14 @@ def main() -> None:
         if extra is None:
             raise
         _fail(f"this needs {error.name}, which is not installed\n  fix: pip install '.[{extra}]'")
+
+
+def _unwind_when_stopped() -> None:
+    """Have `kill` and a closed terminal end the process as Ctrl-C does, so that nothing half made is left."""
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has not all
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) == signal.SIG_DFL:  # nohup has it ignored
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def _fail(message: str) -> None:

@@ -17,12 +17,20 @@ def train(
     snapshot: Annotated[Path | None, typer.Option(help="Solverstate to resume from.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; default: what solver_mode asks for.")] = "",
     gpu: Annotated[str, typer.Option("--gpu", "--gpus", help="Number of the GPU to use, as in `caffe train`.")] = "",
+    shuffle: Annotated[
+        bool,
+        typer.Option("--shuffle", help="Each round through the data in an order of its own, not in that of the keys."),
+    ] = False,
 ) -> None:
-    """Train with Caffe's solver on PyTorch. Ctrl-C snapshots and stops; --snapshot resumes."""
+    """Train with Caffe's solver on PyTorch. Ctrl-C snapshots and stops; --snapshot resumes.
+
+    With --shuffle, give it again when resuming: then the data go on where they stopped.
+    """
     share_cores()
+    from annoset.sources.order import Order
     from solver import job
 
-    job.train(solver, split(weights), snapshot, device_name(device, gpu))
+    job.train(solver, split(weights), snapshot, device_name(device, gpu), order=Order(shuffle))
 
 
 def share_cores() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from annoset.order import Order
 from annoset.sources.arrays import ArraySource
+from annoset.sources.order import Order
 from prototxt.errors import UserError
 
 MEMORY = (
@@ -41,11 +41,20 @@ def test_batches_go_round(memory):
 def test_processes_share_the_rows(layer_of):
     layer = layer_of('type: "Input" top: "a" input_param { shape { dim: 1 } }')
     layer.infer([])
-    shares = [ArraySource(layer, {"a": LABEL}, Order(rank=rank, ranks=2)) for rank in range(2)]
+    shares = [ArraySource(layer, {"a": LABEL}, order=Order(rank=rank, ranks=2)) for rank in range(2)]
     assert [[share.next_batch()["a"].tolist() for _ in range(4)] for share in shares] == [
         [[0], [2], [4], [0]],
         [[1], [3], [5], [1]],
     ]
+
+
+def test_rows_can_be_shuffled(layer_of):
+    layer = layer_of('type: "Input" top: "a" input_param { shape { dim: 3 } }')
+    layer.infer([])
+    made, again = (ArraySource(layer, {"a": LABEL}, 5, Order(shuffle=True)) for _ in range(2))
+    rounds = [[*made.next_batch()["a"], *made.next_batch()["a"]] for _ in range(4)]
+    assert all(sorted(one) == [*LABEL] for one in rounds) and len({*map(tuple, rounds)}) > 1
+    assert rounds == [[*again.next_batch()["a"], *again.next_batch()["a"]] for _ in range(4)]
 
 
 @pytest.mark.parametrize(

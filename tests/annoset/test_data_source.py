@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from annoset.order import Order
 from annoset.sources.data import DataSource
+from annoset.sources.order import Order
 from prototxt.errors import UserError
 from prototxt.io import write_binary
 from prototxt.schema import BlobProto, Datum
@@ -222,7 +222,8 @@ HERE = r'^net.prototxt:7: layer "data" \(Data\): '
         ([raw(values(0))], 'data_param { source: "" }', "lacks source or batch_size"),
         ([raw(values(0))], "data_param { batch_size: 0 }", "lacks source or batch_size"),
         ([raw(values(0))], 'top: "more"', "it has 3 tops; expected 1 or 2"),
-        ([raw(values(0))], "data_param { mirror: true }", "data_param.mirror is of no effect.*write it in transform"),
+        ([raw(values(0))], "data_param { shuffle: true }", "records come in the order of their keys\n  fix: remove it"),
+        ([raw(values(0))], "data_param { mirror: true }", "data_param.mirror is of no effect.*write mirror in"),
         ([raw(values(0))], "data_param { force_encoded_color: true }", "force_encoded_color is of no effect"),
         ([raw(values(0))], "transform_param { distort_param { hue_prob: 1 } }", "distort_param is of no effect"),
         ([raw(values(0))], "transform_param { expand_param { } }", "expand_param is of no effect in Caffe\n  fix: rem"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import shutil
@@ -38,8 +39,10 @@ def test_what_is_put_can_be_read(tmp_path):
         assert list(db.keys()) == ["00000000_ä", "00000001_ä", "00000002_ä"]
         assert [(key, one.datum.label) for key, one in db] == [(f"0000000{n}_ä", n) for n in range(3)]
         assert db["00000002_ä"] == record(2)
-        with pytest.raises(KeyError):
-            db["missing"]
+        with pytest.raises(
+            UserError, match=r'there is no record "gone.udcff"\n  fix: if its keys are listed so, the LMDB'
+        ):
+            db["gone\udcff"]
 
 
 def test_the_files_are_those_of_lmdb(tmp_path):
@@ -132,7 +135,7 @@ def test_a_file_that_cannot_grow(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     reason = r"the LMDB cannot be written: [A-Z][a-z/ ]+ \(\d+ MiB of disk space left\)\n  fix: "
     assert re.match(re.escape(f"{tmp_path}/lmdb: ") + reason, done.stdout)
-    assert "fix: free some disk space and run the command again; nothing was left at that path" in done.stdout
+    assert "(ulimit -f) and run the command again; nothing was left at that path" in done.stdout
     assert os.listdir(tmp_path) == []
 
 
@@ -145,6 +148,42 @@ def test_a_full_disk(tmp_path, monkeypatch, raised):
     with pytest.raises(UserError, match=r"cannot be written: No space.*\n  fix: free some disk space"):
         fill(tmp_path / "lmdb")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_copy_that_was_cut_short(tmp_path):
+    """Of which LMDB maps more into memory than there is."""
+    fill(tmp_path / "lmdb")
+    data = (tmp_path / "lmdb/data.mdb").read_bytes()
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy/data.mdb").write_bytes(data[:-4096])
+    with pytest.raises(UserError) as error:
+        Database(tmp_path / "copy")
+    assert str(error.value) == (
+        f"{tmp_path}/copy: the LMDB is cut short: its data.mdb has {len(data) - 4096} of {len(data)} bytes\n"
+        "  fix: copy it again, or make it again with `netgen lmdb`"
+    )
+
+
+def test_a_damaged_page(tmp_path):
+    """The root of the records' tree, in both of LMDB's headers: found out when it is read."""
+    fill(tmp_path / "lmdb")
+    with (tmp_path / "lmdb/data.mdb").open("r+b") as file:
+        for header in (0, mmap.PAGESIZE):
+            file.seek(header + 128)
+            file.write((10**6).to_bytes(8, "little"))
+    message = re.escape(f"{tmp_path}/lmdb: cannot be read as an LMDB: Requested page not found\n  fix: make it again")
+    with Database(tmp_path / "lmdb") as damaged:
+        for read in (lambda: list(damaged), lambda: list(damaged.keys()), lambda: damaged["a"]):
+            with pytest.raises(UserError, match=message):
+                read()
+
+
+def test_a_failed_creation_leaves_no_new_parents(tmp_path):
+    (tmp_path / "there").mkdir()
+    for parent in ("there", "new/er"):
+        with pytest.raises(ZeroDivisionError), database.create(tmp_path / parent / "lmdb"):
+            raise ZeroDivisionError
+    assert os.listdir(tmp_path) == ["there"]
 
 
 def test_a_parent_that_cannot_be_made(tmp_path):

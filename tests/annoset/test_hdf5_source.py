@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from annoset.order import Order
 from annoset.sources.hdf5_data import HDF5DataSource
+from annoset.sources.order import Order
 from prototxt.errors import UserError
 
 ROWS = 'name: "rows" type: "HDF5Data" top: "x" top: "y" hdf5_data_param {{ source: "list.txt" batch_size: {batch} }}'

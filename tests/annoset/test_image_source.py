@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from annoset.order import Order
 from annoset.sources.image_data import ImageDataSource
+from annoset.sources.order import Order
 from prototxt.errors import UserError
 
 IMAGES = (

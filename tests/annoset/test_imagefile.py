@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from annoset.imagefile import read_image_file
+from annoset.imagefile import holds_less, read_image_file
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 SMOOTH = cv2.GaussianBlur(IMAGE, (0, 0), 3)
@@ -181,3 +181,26 @@ def test_damage_in_the_compressed_data_fails_no_decoder(kind):
             for place in rng.integers(scan, len(raw) - 2, 20).tolist():
                 spoilt[place] = rng.integers(256)
             assert decodes(bytes(spoilt)) is not None
+
+
+def header(image: bytes, size_at: int, form: str) -> bytes:
+    """An image that says to be of 40,000 x 40,000 pixels."""
+    side = struct.pack(form, 40_000)
+    return image[:size_at] + 2 * side + image[size_at + 2 * len(side) :]
+
+
+def test_images_that_cannot_be_as_large_as_they_say():
+    """Decoders would ask for gigabytes before they see that there is nothing."""
+    jpeg, png = encode(".jpg"), encode(".png")
+    assert not holds_less(jpeg) and not holds_less(png) and not holds_less(b"")
+    assert holds_less(header(jpeg, jpeg.index(b"\xff\xc0") + 5, ">H"))
+    assert holds_less(header(png, 16, ">I"))
+    assert holds_less(png[:33] + (10**9).to_bytes(4, "big") + png[37:])  # of a chunk
+    assert not holds_less(png[:200])
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_large_images_of_one_colour_are_no_such_images(suffix):
+    options = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_OPTIMIZE, 1] if suffix == ".jpg" else []
+    raw = encode(suffix, np.zeros((8300, 8200), np.uint8), options)
+    assert len(raw) < 8300 * 8200 / 200 and not holds_less(raw)

@@ -10,6 +10,7 @@ import pytest
 from annoset.augment import transform
 from annoset.augment.expand import Window, crop
 from annoset.augment.transform import Transformer
+from prototxt.graph import Layer
 from prototxt.schema import EmitConstraint, LayerParameter
 from prototxt.schema import ResizeParameter as R
 from prototxt.text import parse
@@ -91,7 +92,7 @@ EMIT = ("", "emit_constraint { emit_type: CENTER }", "emit_constraint { emit_typ
 def test_expansion_crop_resize_crop_size_and_mirror(mode, emit, monkeypatch):
     text = f"""name: "data" transform_param {{ mirror: true crop_size: 190 expand_param {{ max_expand_ratio: 4 }} {emit}
         resize_param {{ resize_mode: {mode} height: 211 width: 307 }} }}"""
-    made = Transformer(parse(text, LayerParameter()).message, "TEST", 3, Path())
+    made = Transformer(Layer(parse(text, LayerParameter()).message, "net.prototxt:7", "TEST"), 3, Path())
     rng, kept = np.random.default_rng(4), 0
     for _ in range(60):
         image_hw = height, width = tuple(rng.integers(200, 700, 2).tolist())
@@ -128,7 +129,7 @@ def test_boxes_in_units_of_a_scale():
     """ExtrapolateBBox: multiplied first, then divided."""
     text = """name: "data" transform_param { resize_param { resize_mode: FIT_SMALL_SIZE height: 211 width: 307
         height_scale: 37 width_scale: 41 } }"""
-    made = Transformer(parse(text, LayerParameter()).message, "TEST", 3, Path())
+    made = Transformer(Layer(parse(text, LayerParameter()).message, "net.prototxt:7", "TEST"), 3, Path())
     rows = np.zeros((1, 8), F)
     rows[0, 3:7] = 0.1, 0.2, 0.7, 0.9
     box = made.plan((333, 401), rows, np.random.default_rng(0)).rows[0, 3:7]

@@ -11,6 +11,7 @@ import pytest
 from annoset.augment.distort import draw_changes
 from annoset.augment.sampler import CropSamplers, draw_boxes, jaccard, scale_and_ratio
 from annoset.augment.transform import Plan, Transformer
+from prototxt.graph import Layer
 from prototxt.schema import BatchSampler, DistortionParameter, LayerParameter, SampleConstraint, Sampler
 from prototxt.text import parse
 
@@ -61,8 +62,8 @@ def as_often(count: int, total: int, p: float) -> bool:
 
 
 def plans(text: str, count: int, image_hw: tuple[int, int] = (300, 400), phase: str = "TRAIN") -> list[Plan]:
-    layer = parse(f'name: "data" {text}', LayerParameter()).message
-    transformer, rng = Transformer(layer, phase, 3, Path()), np.random.default_rng(11)
+    layer = Layer(parse(f'name: "data" {text}', LayerParameter()).message, "net.prototxt:7", phase)
+    transformer, rng = Transformer(layer, 3, Path()), np.random.default_rng(11)
     return [transformer.plan(image_hw, np.zeros((0, 8), np.float32), rng) for _ in range(count)]
 
 

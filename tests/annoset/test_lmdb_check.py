@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from annoset.check import KINDS, check, keys_at
 from annoset.database import Database
-from annoset.duplicates import Duplicates, fingerprint
+from annoset.reading.check import KINDS, check, keys_at
+from annoset.reading.records import Duplicates, fingerprint
 from prototxt.errors import UserError
 from prototxt.schema import AnnotatedDatum, Datum
 

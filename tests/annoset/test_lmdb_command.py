@@ -220,6 +220,17 @@ def test_twenty_mistakes_are_shown_and_the_others_counted(voc, tmp_path):
     assert message.count("has no image") == 20 and "and 5 more images have mistakes" in message
 
 
+def test_images_are_looked_at_even_when_an_annotation_is_broken(voc, tmp_path):
+    """Though the label map, of all annotations, is what is made first."""
+    spoil(voc)
+    write_image(voc, "e", {"cow": (1, 1, 2, 2)})
+    (voc / "JPEGImages/e.jpg").write_bytes(b"no image")
+    (voc / "ImageSets/Main/train.txt").write_text("b\nc\ne\n")
+    message = fails(voc, "--split", "train", "-o", tmp_path / "db")
+    assert "c.xml:2:7: broken XML" in message and "e.jpg: the image cannot be decoded (8 bytes)" in message
+    assert left(tmp_path) == []
+
+
 def test_bad_images_can_be_left_out(voc, tmp_path):
     spoil(voc)
     write_image(voc, "e", {"cow": (1, 1, 2, 2)})
@@ -269,6 +280,18 @@ def test_options_that_contradict_each_other(voc, tmp_path):
     assert message == "--labelmap is read and --labelmap-out is written\n  fix: give one of the two"
     message = fails(voc, *arguments, "--split", "a", "--split", "b")
     assert message == "--split is given 3 times for 2 root(s); expected one for all, or 2, one for each root"
+    assert fails(*arguments, "--workers", -1) == "--workers is -1; expected 1 or more, or 0 for one a core"
+
+
+@pytest.mark.parametrize(
+    "options", [("--name-size", "x", "--list", "./x"), ("--labelmap-out", "db"), ("--shards", 2, "--list", "db_1")]
+)
+def test_two_outputs_of_one_path(voc, tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    message = fails(voc, "--split", "train", "-o", "db", *options)
+    path = options[-1].removeprefix("./")
+    assert message == f"{tmp_path}/{path}: two of the outputs would be written here\n  fix: give each a path of its own"
+    assert left(tmp_path) == []
 
 
 def test_a_full_disk_leaves_no_lmdb(voc, tmp_path, monkeypatch):

@@ -9,8 +9,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from annoset.info import Tally, info
-from annoset.records import image_kind, image_name, printable
+from annoset.database import printable
+from annoset.reading.info import Tally, info
+from annoset.reading.records import image_kind, image_name
 from prototxt.schema import AnnotatedDatum, Datum
 
 

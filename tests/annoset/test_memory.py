@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FAULTS = """
 import resource, sys
 import cv2, numpy as np
-from annoset.memory import keep_freed_memory
+from annoset.writing.picture import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 jpeg = cv2.imencode(".jpg", np.zeros((480, 640, 3), np.uint8))[1]

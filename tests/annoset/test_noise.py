@@ -114,7 +114,8 @@ def salted(**fields) -> NoiseParameter:
         (salted(fraction=0.1), 3, "saltpepper_param.value is []; expected one grey level of 0 to 255, or one for each"),
         (salted(value=[1, 2]), 3, "saltpepper_param.value is [1.0, 2.0]; expected one"),
         (salted(value=[256]), 3, "saltpepper_param.value is [256.0]"),
-        (salted(value=[3], fraction=-0.5), 3, "saltpepper_param.fraction is -0.5; expected 0 or more"),
+        (salted(value=[3], fraction=-0.5), 3, "saltpepper_param.fraction is -0.5; expected 0 to 1"),
+        (salted(value=[3], fraction=1e9), 3, "saltpepper_param.fraction is 1e+09; expected 0 to 1"),
     ],
 )
 def test_mistakes(param, channels, message):

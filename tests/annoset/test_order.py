@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from annoset.order import Order, draw_skip
+from annoset.sources.order import Order, draw_skip
 
 
 def records(order: Order, count: int, seed: int = 1, skip: int = 0) -> list[int]:

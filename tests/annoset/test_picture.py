@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from annoset.annotation import Annotation
-from annoset.picture import KEPT, Storage, image_size, load_picture
+from annoset.decode import image_size
+from annoset.writing.picture import KEPT, Storage, load_picture
 from prototxt.errors import UserError
 
 IMAGE = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8), (0, 0), 2)
@@ -95,7 +96,8 @@ def test_a_resized_image_keeps_its_kind(tmp_path, name, start):
 REFUSED_OPTIONS = [
     ({"encode": "gif"}, '"gif" is no encoding of images; expected jpg or png'),
     ({"quality": 0}, "the quality is 0; expected 1 to 100"),
-    ({"resize_hw": (0, 5)}, "images would be resized to 0 x 5 (height x width); expected 1 or more"),
+    ({"resize_hw": (0, 5)}, "images would be resized to 0 x 5 (height x width); expected 1 to 1073741824 pix"),
+    ({"resize_hw": (10**5, 10**5)}, "images would be resized to 100000 x 100000 (height x width); expected 1 to 1073"),
     ({"resize_hw": (5, 5), "min_dim": 3}, "a fixed size is given, and with it the least or greatest length of a side"),
     ({"max_dim": -1}, "the least or greatest length of a side is negative"),
 ]
@@ -229,3 +231,18 @@ def test_the_size_of_an_image(tmp_path):
     (tmp_path / "b.jpg").write_bytes(b"<html>")
     with pytest.raises(UserError, match=r"the image cannot be decoded \(6 bytes\)"):
         image_size(tmp_path / "b.jpg")
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "fix"),
+    [
+        ({"max_dim": 1}, "1 x 0", "give a larger --max-dim"),
+        ({"min_dim": 10**6}, "50000000 x 1000000", "give a --max-dim, or a smaller --min-dim"),
+    ],
+)
+def test_sizes_that_no_image_has(tmp_path, options, size, fix):
+    one = write(tmp_path / "a.png", image=np.zeros((10, 500, 3), np.uint8))
+    assert message(one, Storage(**options)) == (
+        f"a.png: the image would be resized to {size} pixels (width x height); expected 1 to 1073741824 in all\n"
+        f"  fix: {fix}"
+    )

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from annoset.augment.expand import Window
 from annoset.augment.transform import Plan
-from annoset.loader import Sample
-from annoset.preview import describe_changes, describe_sampler
+from annoset.sources.annotated_data import Sample
+from annoset.sources.preview import describe_changes, describe_sampler
 from netgen.commands.main import app
 from prototxt.errors import UserError
 from prototxt.schema import AnnotatedDatum, BatchSampler, Datum, SampleConstraint

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from annoset.annotation import Annotation, Object
-from annoset.picture import load_picture
-from annoset.record import boxes_part, join_record, make_record
+from annoset.writing.picture import load_picture
+from annoset.writing.record import boxes_part, join_record, make_record
 from prototxt.errors import UserError
 from prototxt.schema import AnnotatedDatum
 

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from annoset.augment.transform import BOX, Transformer, check_supported
+from annoset.augment.transform import BOX, Transformer
 from prototxt.errors import UserError
+from prototxt.graph import Layer
 from prototxt.schema import BlobProto, EmitConstraint, LayerParameter
 from prototxt.text import parse
 
@@ -37,12 +38,9 @@ SSD = """
 """
 
 
-def layer(text: str) -> LayerParameter:
-    return parse(f'name: "data" type: "AnnotatedData" {text}', LayerParameter()).message
-
-
 def transformer(text: str, phase: str = "TRAIN", channels: int = 3, root: Path | None = None) -> Transformer:
-    return Transformer(layer(text), phase, channels, root or Path())
+    proto = parse(f'name: "data" type: "AnnotatedData" {text}', LayerParameter()).message
+    return Transformer(Layer(proto, "net.prototxt:7", phase), channels, root or Path())
 
 
 def rows_of(*boxes: tuple[float, ...]) -> np.ndarray:
@@ -193,51 +191,9 @@ def test_distortion_is_applied_before_expansion():
     assert (100, 100, 100) in colours and len(colours) == 2 and (200, 200, 200) not in colours
 
 
-REFUSED = [
-    (
-        "transform_param { resize_param { prob: 0.5 } }",
-        "transform_param.resize_param.prob is not supported: it is of no effect in SSD-Caffe",
-    ),
-    ("data_param { scale: 0.5 }", "data_param.scale is not supported: it is of no effect in SSD-Caffe"),
-    ('data_param { mean_file: "m" }', "data_param.mean_file is not supported: it is of no effect in SSD-Caffe"),
-    ("data_param { crop_size: 3 }", "data_param.crop_size is not supported: it is of no effect in SSD-Caffe"),
-    ("data_param { mirror: true }", "data_param.mirror is not supported: it is of no effect in SSD-Caffe"),
-    (
-        "data_param { force_encoded_color: true }",
-        "data_param.force_encoded_color is not supported: it is of no effect in SSD-Caffe",
-    ),
-    (
-        "transform_param { force_color: true force_gray: true }",
-        "transform_param has both force_color and force_gray; expected one of them",
-    ),
-    (
-        'transform_param { mean_file: "m" mean_value: 1 }',
-        "transform_param has both mean_file and mean_value; expected one of them",
-    ),
-    (
-        "data_param { batch_size: 2 } transform_param { resize_param { resize_mode: FIT_SMALL_SIZE } }",
-        "resize_mode FIT_SMALL_SIZE gives images of different sizes, batch_size is 2; expected data_param.batch_size 1",
-    ),
-]
-
-
-@pytest.mark.parametrize(("text", "message"), REFUSED)
-def test_refused_parameters(text, message):
-    with pytest.raises(UserError) as error:
-        check_supported(layer(text))
-    assert str(error.value).startswith(f'layer "data" (AnnotatedData): {message}')
-
-
-def test_fields_set_to_what_caffe_does_anyway_are_accepted():
-    check_supported(
-        layer("transform_param { resize_param { prob: 1 } } data_param { rand_skip: 0 scale: 1 mirror: false }")
-    )
-
-
 IMPOSSIBLE = [
     ("transform_param { noise_param { prob: 0.5 } }", "transform_param.noise_param.prob is 0.5; expected 1"),
     ("transform_param { mean_value: [1, 2] }", "has 2 mean_values; expected one, or one for each of the 3 channels"),
-    ("transform_param { crop_h: 3 }", "transform_param has crop_h 3 and crop_w 0; expected both"),
     ('transform_param { mean_file: "m" expand_param { max_expand_ratio: 2 } }', "has both expand_param and mean_file"),
     ("transform_param { expand_param {} }", "max_expand_ratio is 1"),
     ("transform_param { resize_param {} }", "height 0 and width 0"),

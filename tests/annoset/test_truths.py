@@ -229,5 +229,7 @@ def test_lmdbs_of_other_kinds(tmp_path):
     with create(tmp_path / "other") as writer:
         writer.put("7", AnnotatedDatum())
     assert message(tmp_path / "other", tmp_path) == (
-        "other: record 7 is not an AnnotatedDatum\n  fix: make the LMDB from images and boxes with `netgen lmdb`"
+        "other, record 7: the record is no image with boxes, but one with a single label (Datum), or something else;"
+        " expected an AnnotatedDatum, as `netgen lmdb` and SSD-Caffe's convert_annoset write them\n"
+        "  fix: databases to classify by hold no boxes; make one of images and their boxes with `netgen lmdb`"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from annoset.order import Order
+from annoset.sources.order import Order
 from prototxt.errors import UserError
 from prototxt.graph import Layer
 from prototxt.schema import LayerParameter

@@ -201,6 +201,20 @@ def test_netgen_trains_and_tests_a_net_of_digits(lenet, capsys):
     assert "Test net output #0: accuracy = " in capsys.readouterr().out
 
 
+def test_netgen_trains_on_shuffled_records(lenet):
+    from netgen.commands.main import app
+
+    folder = lenet("Data")
+    losses = {}
+    for name, words in {"in order": [], "shuffled": ["--shuffle"]}.items():
+        app(["train", "--solver", "solver.prototxt", *words], standalone_mode=False)
+        losses[name] = logged(folder, "loss")
+    assert losses["in order"] != losses["shuffled"]
+    resume = ["--snapshot", "out/lenet_iter_30.solverstate"]
+    app(["train", "--solver", "solver.prototxt", "--shuffle", *resume], standalone_mode=False)
+    assert logged(folder, "loss") == losses["shuffled"]
+
+
 # ---------- Several layers, shapes, arrays ----------
 
 LAYERS = """

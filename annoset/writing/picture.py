@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from annoset.annotation import Annotation
+from annoset.decode import decode_file
 from annoset.imagefile import ImageFile, read_image_file
 from prototxt.errors import UserError
 from prototxt.io import read_bytes
@@ -59,9 +60,10 @@ class Storage:
         if self.resize_hw and (self.min_dim or self.max_dim):
             found = "a fixed size is given, and with it the least or greatest length of a side"
             raise UserError(found, expected="one of the two ways to resize")
-        if self.resize_hw and min(self.resize_hw) < 1:
+        if self.resize_hw and not 0 < self.resize_hw[0] * self.resize_hw[1] <= _MOST_PIXELS:
             height, width = self.resize_hw
-            raise UserError(f"images would be resized to {height} x {width} (height x width)", expected="1 or more")
+            found = f"images would be resized to {height} x {width} (height x width)"
+            raise UserError(found, expected=f"1 to {_MOST_PIXELS} pixels in all")
         if not 1 <= self.quality <= 100:
             raise UserError(f"the quality is {self.quality}", expected="1 to 100")
 
@@ -111,7 +113,7 @@ def load_picture(annotation: Annotation, storage: Storage = KEPT) -> Picture:
         _check_size(annotation, (file.height, file.width))
     if not storage.decodes:
         return _kept(annotation, raw, file)
-    image = _decode(annotation.image, raw, cv2.IMREAD_GRAYSCALE if storage.gray else cv2.IMREAD_COLOR)
+    image = decode_file(annotation.image, raw, cv2.IMREAD_GRAYSCALE if storage.gray else cv2.IMREAD_COLOR)
     _check_size(annotation, image.shape[:2])
     resized = _resized(annotation.image, image, storage)
     if resized is image and not (storage.encode or storage.gray) and file and not _mistake(file, KEPT):
@@ -119,13 +121,6 @@ def load_picture(annotation: Annotation, storage: Storage = KEPT) -> Picture:
     suffix = storage.encode or ("png" if file and file.format == "PNG" else "jpg")
     data = _encode(annotation.image, resized, suffix, storage.quality)
     return Picture(data, *resized.shape[:2], 1 if storage.gray else 3, file)
-
-
-def image_size(path: Path | str) -> tuple[int, int]:
-    """Height and width of an image whose annotation does not tell them. Raises UserError when it is none."""
-    raw = read_bytes(path)
-    file = read_image_file(raw)
-    return (file.height, file.width) if file else _decode(path, raw, cv2.IMREAD_UNCHANGED).shape[:2]
 
 
 def _mistake(file: ImageFile, storage: Storage) -> tuple[str, str, str] | None:
@@ -171,7 +166,7 @@ def _check_size(annotation: Annotation, stored_hw: tuple[int, int]) -> None:
 
 def _kept(annotation: Annotation, raw: bytes, file: ImageFile | None) -> Picture:
     if not (file and file.whole):
-        stored_hw = _decode(annotation.image, raw, cv2.IMREAD_UNCHANGED).shape[:2]
+        stored_hw = decode_file(annotation.image, raw, cv2.IMREAD_UNCHANGED).shape[:2]
         if file is None:
             expected = "a JPEG or PNG, which every Caffe decodes"
             raise UserError("the image is of another kind", where=str(annotation.image), expected=expected, fix=_ENCODE)
@@ -179,29 +174,19 @@ def _kept(annotation: Annotation, raw: bytes, file: ImageFile | None) -> Picture
     return Picture(raw, annotation.height, annotation.width, 3, file)
 
 
-def _decode(path: Path | str, raw: bytes, flag: int) -> np.ndarray:
-    """The image as it is stored: boxes are of the pixels that a camera wrote, whatever it noted of turning them."""
-    try:
-        image = cv2.imdecode(np.frombuffer(raw, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION) if raw else None
-    except cv2.error:  # more pixels than it decodes
-        image = None
-    if image is None:
-        found = f"the image cannot be decoded ({len(raw)} bytes)"
-        raise UserError(found, where=str(path), expected="a whole JPEG or PNG", fix=_REPLACE)
-    return image
-
-
 def _resized(path: Path | str, image: np.ndarray, storage: Storage) -> np.ndarray:
     """The image in the wanted size, as convert_annoset's ReadImageToCVMat makes it; itself when it has that size."""
+    image_hw = image.shape[:2]
     if storage.resize_hw:
-        return image if image.shape[:2] == storage.resize_hw else cv2.resize(image, storage.resize_hw[::-1])
-    scale = _scale(image.shape[:2], storage)
+        return image if image_hw == storage.resize_hw else cv2.resize(image, storage.resize_hw[::-1])
+    scale = _scale(image_hw, storage) if storage.min_dim or storage.max_dim else 1
     if scale == 1:
         return image
-    height, width = (round(side * scale) for side in image.shape[:2])
-    if min(height, width) < 1:
+    height, width = (round(side * scale) for side in image_hw)
+    if not 0 < height * width <= _MOST_PIXELS:
         found = f"the image would be resized to {width} x {height} pixels (width x height)"
-        raise UserError(found, where=str(path), expected="1 or more", fix="give a larger --max-dim")
+        fix = "give a larger --max-dim" if scale < 1 else "give a --max-dim, or a smaller --min-dim"
+        raise UserError(found, where=str(path), expected=f"1 to {_MOST_PIXELS} in all", fix=fix)
     return cv2.resize(image, None, fx=scale, fy=scale)
 
 
@@ -226,3 +211,17 @@ def _encode(path: Path | str, image: np.ndarray, suffix: str, quality: int) -> b
         found = f"the image of {width} x {height} pixels (width x height) cannot be encoded as {suffix}"
         raise UserError(found, where=str(path), fix="shrink it with --max-dim")
     return data.tobytes()
+
+
+_BLOCK = 31 << 20  # bytes; glibc learns from blocks of up to 32 MiB
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep large blocks that are freed, for the next that are asked for.
+
+    An image decoded is a megabyte. glibc gives such a block back to the system when it is freed and asks for another
+    the next time, and touching that for the first time costs more than decoding the image into it. But when it frees
+    a larger block than it ever did, it takes this for the program's habit and keeps twice as much (mallopt(3),
+    M_MMAP_THRESHOLD). The block asked for here is never touched, so it takes no memory. Other C libraries do not mind.
+    """
+    np.empty(_BLOCK, np.uint8)

@@ -39,6 +39,7 @@ class Order:
         return int(_shuffled(seed, turn, records)[place]) if self.shuffle else place
 
 
+@lru_cache(maxsize=16)
 def draw_skip(rand_skip: int, seed: int) -> int:
     """How many records to leave out once, at the start: even from 0 to `rand_skip` - 1."""
     if not rand_skip:

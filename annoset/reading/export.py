@@ -12,26 +12,15 @@ from typing import Protocol
 import cv2
 
 from annoset.annotation import Annotation, Object
-from annoset.classes import Classes
-from annoset.database import Database
+from annoset.classes import Classes, Labels, labels_of
+from annoset.database import Database, printable
 from annoset.decode import decode_image
-from annoset.filenames import NewFiles, file_stem
 from annoset.folder import new_folder, refuse_existing
 from annoset.formats.coco_writer import CocoWriter, are_ids
+from annoset.formats.filenames import NewFiles, file_stem
 from annoset.formats.voc_writer import VocWriter
 from annoset.imagefile import ImageFile
-from annoset.labels import Labels, labels_of
-from annoset.records import (
-    Each,
-    Watch,
-    annotated,
-    image_file,
-    image_hw,
-    image_kind,
-    image_name,
-    open_annotated,
-    printable,
-)
+from annoset.reading.records import Each, Watch, annotated, image_file, image_hw, image_kind, image_name, open_annotated
 from prototxt.errors import UserError
 from prototxt.schema import AnnotatedDatum, Datum
 

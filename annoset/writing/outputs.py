@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
-from os.path import basename, splitext
+from os.path import abspath, basename, splitext
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -46,6 +47,11 @@ class Targets:
     def __post_init__(self) -> None:
         if self.shards < 1:
             raise UserError(f"--shards is {self.shards}", expected="1 or more")
+        named = [*self.lmdbs, self.name_size, self.labelmap, *([self.list] if self.list else [])]
+        twice = [path for path, times in Counter(map(abspath, named)).items() if times > 1]
+        if twice:
+            found = "two of the outputs would be written here"
+            raise UserError(found, where=twice[0], fix="give each a path of its own")
 
     @property
     def lmdbs(self) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Work spread over processes, its results in order: for work that Python's lock keeps from running in threads."""
+"""Work spread over threads or processes, its results in order."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
@@ -28,11 +29,34 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def in_order(make: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+    """`make(item)` for each item, in their order; with several threads at most 2 × `threads` are held in memory.
+
+    The items are drawn by the calling thread. What `make` raises is raised here, in its place.
+    """
+    if threads < 2:
+        yield from map(make, items)
+        return
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(threads, "in-order") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(make, item))
+                if len(waiting) >= 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
 class Processes:
     """Processes that call `work` on items; a context manager.
 
-    They are forked, which takes no time, but must happen before this process starts threads. Where there is no fork
-    (or none that is safe, as on macOS), and for few items, the work is done here.
+    They are for work that Python's lock keeps from running in threads. They are forked, which takes no time, but must
+    happen before this process starts threads. Where there is no fork (or none that is safe, as on macOS), and for few
+    items, the work is done here.
 
     Args:
         work: gets an item and gives a result; both can be pickled. It raises nothing.
@@ -67,11 +91,12 @@ class Processes:
 
     def in_order(self, items: Iterable[T]) -> Iterator[R]:
         """The results of `items`, in their order. Raises UserError when a process dies."""
-        if not self._ends:
-            yield from map(self._work, items)
+        items, turn = iter(items), 0
+        if not self._ends:  # in chunks here, too: the same work again and again finds its code and data in the cache
+            while chunk := list(islice(items, _CHUNK)):
+                yield from [self._work(item) for item in chunk]
             return
         waiting: deque[Connection] = deque()
-        items, turn = iter(items), 0
         while chunk := list(islice(items, _CHUNK)):
             end = self._ends[turn % len(self._ends)]
             turn += 1

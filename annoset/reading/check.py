@@ -9,18 +9,18 @@ from math import isfinite
 from pathlib import Path
 
 from annoset.annotation import SLACK
-from annoset.database import Database
+from annoset.classes import Labels, labels_of
+from annoset.database import Database, printable
 from annoset.decode import decode_image
-from annoset.duplicates import Duplicates, fingerprint
-from annoset.labels import Labels, labels_of
-from annoset.records import (
+from annoset.reading.records import (
+    Duplicates,
     Each,
     Watch,
     annotated,
+    fingerprint,
     image_file,
     image_name,
     open_annotated,
-    printable,
 )
 from prototxt.errors import UserError, nearest
 from prototxt.schema import AnnotatedDatum, Datum, NormalizedBBox

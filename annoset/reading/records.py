@@ -1,17 +1,21 @@
-"""Records of LMDBs that anyone made: reading them by several threads, and what their images are."""
+"""Records of LMDBs that anyone made: reading them by several threads, what their images are, which are alike."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from annoset.ahead import in_order
-from annoset.database import Database
+import numpy as np
+
+from annoset.database import Database, printable
 from annoset.decode import decode_image
 from annoset.imagefile import ImageFile, read_image_file
+from annoset.parallel import in_order
 from prototxt.errors import UserError
 from prototxt.schema import AnnotatedDatum, Datum
 
@@ -106,6 +110,24 @@ def image_name(key: str) -> str:
     return key[number.end() :] if number else key
 
 
-def printable(key: str) -> str:
-    """The key with what no terminal shows, and bytes that are no UTF-8, as escapes."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in key)
+def fingerprint(value: bytes) -> int:
+    """64 bits that differ where values differ: of a million values, two are taken for one in one of 10^7 cases."""
+    return int.from_bytes(hashlib.blake2b(value, digest_size=8).digest(), "little")
+
+
+class Duplicates:
+    """Which of a great many values occur more than once, in eight bytes of memory each; takes their fingerprints."""
+
+    def __init__(self) -> None:
+        self._fingerprints = array("Q")
+
+    def add(self, fingerprint: int) -> None:
+        self._fingerprints.append(fingerprint)
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """For each value that came before: its position, and that of its first occurrence. Positions rise."""
+        values = np.frombuffer(self._fingerprints, np.uint64) if self._fingerprints else np.empty(0, np.uint64)
+        _, first, which = np.unique(values, return_index=True, return_inverse=True)
+        firsts = first[which.reshape(-1)]
+        repeated = np.flatnonzero(firsts != np.arange(len(values)))
+        return list(zip(repeated.tolist(), firsts[repeated].tolist()))

@@ -9,14 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from annoset.ahead import in_order
 from annoset.classes import Classes
-from annoset.labelled import Labelled, Labeller, Source
-from annoset.memory import keep_freed_memory
-from annoset.outputs import Outputs, Targets
-from annoset.picture import Picture, Storage, load_picture
-from annoset.processes import Processes, cores
-from annoset.record import join_record
+from annoset.parallel import Processes, cores, in_order
+from annoset.writing.outputs import Outputs, Targets
+from annoset.writing.picture import Picture, Storage, keep_freed_memory, load_picture
+from annoset.writing.record import Labelled, Labeller, Source, join_record
 from prototxt.errors import UserError, UserErrors
 
 _SHOWN_ERRORS = 20
@@ -47,6 +44,10 @@ class Options:
     storage: Storage = field(default_factory=Storage)
     workers: int = 0
 
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise UserError(f"--workers is {self.workers}", expected="1 or more, or 0 for one a core")
+
 
 @dataclass
 class Mistakes:
@@ -68,7 +69,8 @@ class Mistakes:
     def all(self) -> list[UserError]:
         """The first, and one that counts the others."""
         more = self.count - len(self.first)
-        return [*self.first, *([UserError(f"and {more} more images have mistakes")] if more else [])]
+        counted = UserError(f"and {more} more image{' has' if more == 1 else 's have'} mistakes")
+        return [*self.first, *([counted] if more else [])]
 
 
 @dataclass
@@ -150,7 +152,7 @@ class _Run:
         self._workers = options.workers or cores()
 
     def gather_classes(self) -> Classes:
-        """Those of all annotations without a mistake. Raises UserErrors as `pack` does."""
+        """Those of all annotations. Raises UserErrors as `pack` does, also of images when annotations have mistakes."""
         names, mistakes = set(), Mistakes()
         with self._processes(None) as processes:
             for labelled in processes.in_order(self._items("reading annotations", range(len(self._sources)))):
@@ -158,6 +160,9 @@ class _Run:
                     mistakes.add(labelled)
                 else:
                     names.update(labelled.classes)
+        if mistakes.count and names and not self._options.skip_bad:
+            for _ in self.records(Report(Classes.of(names))):
+                pass
         self._refuse(mistakes)
         if not names:
             fix = "give one with --labelmap"

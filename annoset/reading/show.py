@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from annoset.check import keys_at
-from annoset.database import Database
+from annoset.classes import Labels, labels_of
+from annoset.database import Database, printable
 from annoset.decode import decode_image
-from annoset.labels import Labels, labels_of
-from annoset.records import Each, Watch, annotated, image_name, open_annotated, printable
+from annoset.reading.check import keys_at
+from annoset.reading.records import Each, Watch, annotated, image_name, open_annotated
 from annoset.sheet import Mark, check_suffix, tile, write_sheet
 from prototxt.errors import UserError, nearest
 from prototxt.schema import AnnotatedDatum

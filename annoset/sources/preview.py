@@ -9,10 +9,10 @@ import numpy as np
 
 from annoset.augment.expand import Window
 from annoset.augment.transform import BOX, LABEL
-from annoset.labels import Labels
-from annoset.loader import AnnotatedDataSource, Sample
-from annoset.records import printable
+from annoset.classes import Labels
+from annoset.database import printable
 from annoset.sheet import Mark, tile
+from annoset.sources.annotated_data import AnnotatedDataSource, Sample
 from prototxt.schema import BatchSampler, LayerParameter
 
 _INTERPOLATION = {
@@ -31,18 +31,15 @@ _AMOUNT = {
 }
 
 
-def draw_samples(source: AnnotatedDataSource, layer: LayerParameter, labels: Labels, count: int) -> list[np.ndarray]:
+def draw_samples(source: AnnotatedDataSource, labels: Labels, count: int) -> list[np.ndarray]:
     """The first `count` images of a run as tiles for `annoset.sheet`, each uint8 [H, W, 3] BGR.
 
     Boxes are drawn and named; below stand the sampler, what else was drawn, and the record's key.
 
-    Args:
-        layer: that of `source`.
-
     Raises:
         UserError: a record that cannot be used, as `AnnotatedDataSource.next_batch` raises it.
     """
-    return [_tile(source.sample(number), layer, labels) for number in range(count)]
+    return [_tile(source.sample(number), source.layer.proto, labels) for number in range(count)]
 
 
 def describe_sampler(number: int | None, samplers: Sequence[BatchSampler]) -> str:

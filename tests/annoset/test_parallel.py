@@ -10,8 +10,7 @@ import time
 
 import pytest
 
-from annoset.ahead import in_order
-from annoset.processes import Processes
+from annoset.parallel import Processes, in_order
 from prototxt.errors import UserError
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")

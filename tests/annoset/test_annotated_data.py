@@ -12,9 +12,10 @@ import lmdb
 import numpy as np
 import pytest
 
-from annoset.loader import AnnotatedDataSource
-from annoset.order import Order
+from annoset.sources.annotated_data import AnnotatedDataSource
+from annoset.sources.order import Order
 from prototxt.errors import UserError
+from prototxt.graph import Layer
 from prototxt.schema import AnnotatedDatum, Datum, LayerParameter, NetParameter
 from prototxt.text import parse
 
@@ -77,15 +78,21 @@ def database(tmp_path) -> Path:
     return write(tmp_path / "lmdb", *(record(png(image(index)), boxes) for index, boxes in enumerate(BOXES)))
 
 
-def layer(source: Path | str, text: str = RESIZE, batch_size: int = 2, rand_skip: int = 0) -> LayerParameter:
-    text = f"""name: "data" type: "AnnotatedData" top: "data" top: "label"
+def layer(
+    source: Path | str, text: str = RESIZE, batch_size: int = 2, rand_skip: int = 0, phase: str = "TRAIN"
+) -> Layer:
+    text = layer_text(source, text, batch_size, rand_skip)
+    return Layer(parse(text, LayerParameter()).message, "net.prototxt:7", phase)
+
+
+def layer_text(source: Path | str, text: str, batch_size: int = 2, rand_skip: int = 0) -> str:
+    return f"""name: "data" type: "AnnotatedData" top: "data" top: "label"
         data_param {{ source: "{source}" batch_size: {batch_size} backend: LMDB rand_skip: {rand_skip} }} {text}"""
-    return parse(text, LayerParameter()).message
 
 
 def source_of(path: Path | str, text: str = RESIZE, **options) -> AnnotatedDataSource:
-    fields = {name: options.pop(name) for name in ("batch_size", "rand_skip") if name in options}
-    return AnnotatedDataSource(layer(path, text, **fields), **{"phase": "TRAIN", "seed": 1} | options)
+    fields = {name: options.pop(name) for name in ("batch_size", "rand_skip", "phase") if name in options}
+    return AnnotatedDataSource(layer(path, text, **fields), **{"seed": 1} | options)
 
 
 def same(one: list[dict], other: list[dict]) -> bool:
@@ -127,9 +134,9 @@ def test_a_batch_without_boxes_has_one_row_of_minus_one(tmp_path):
 
 
 def test_one_top_carries_the_images_alone(database):
-    message = layer(database)
-    del message.top[1]
-    source = AnnotatedDataSource(message, "TEST", 1)
+    one_top = layer(database, phase="TEST")
+    del one_top.proto.top[1]
+    source = AnnotatedDataSource(one_top, 1)
     assert list(source.shape) == list(source.next_batch()) == ["data"]
 
 
@@ -242,13 +249,6 @@ def test_each_round_augments_anew(database):
     assert all((a != b).any() for a, b in zip(first["data"], second["data"], strict=True))
 
 
-def test_without_a_seed_two_runs_differ_and_each_says_its_own(database):
-    one, other = source_of(database, AUGMENT, seed=None), source_of(database, AUGMENT, seed=None)
-    assert one.seed != other.seed
-    again = source_of(database, AUGMENT, seed=one.seed)
-    assert same(list(islice(one, 3)), list(islice(again, 3)))
-
-
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_a_restored_run_goes_on_as_the_uninterrupted_one(database, prefetch):
     source = source_of(database, AUGMENT, prefetch=prefetch)
@@ -303,7 +303,7 @@ def test_scratchdets_own_layer_on_real_images(shared, tmp_path):
     message = parse(net.read_text(), NetParameter(), str(net)).message.layer[0]
     message.data_param.source = str(write(tmp_path / "lmdb", *(record(data, boxes) for data in images)))
     message.annotated_data_param.ClearField("label_map_file")
-    source = AnnotatedDataSource(message, "TRAIN", 3)
+    source = AnnotatedDataSource(Layer(message, f"{net}:1", "TRAIN"), 3)
     assert source.shape["data"] == (32, 3, 300, 300)
     for batch in islice(source, 3):
         data, rows = batch["data"], batch["label"][0, 0]
@@ -317,6 +317,54 @@ def test_scratchdets_own_layer_on_real_images(shared, tmp_path):
 
 
 # Mistakes of the layer ------------------------------------------------------------------------------------
+
+IDLE = "is of no effect in Caffe\n  fix: write"
+REFUSED = [
+    ("transform_param { resize_param { prob: 0.5 } }", "transform_param.resize_param.prob is 0.5\n  fix: remove it"),
+    ("data_param { scale: 0.5 }", f"data_param.scale {IDLE} scale in transform_param"),
+    ('data_param { mean_file: "m" }', f"data_param.mean_file {IDLE} mean_file in transform_param"),
+    ("data_param { crop_size: 3 }", f"data_param.crop_size {IDLE} crop_size in transform_param"),
+    ("data_param { mirror: true }", f"data_param.mirror {IDLE} mirror in transform_param"),
+    ("data_param { force_encoded_color: true }", f"data_param.force_encoded_color {IDLE} force_color in transform_p"),
+    ("transform_param { mean_value: [1, nan, 3] }", "transform_param.mean_value is nan; expected a number"),
+    (
+        "transform_param { distort_param { hue_delta: inf } }",
+        "transform_param.distort_param.hue_delta is inf; exp",
+    ),
+    (
+        "annotated_data_param { batch_sampler {} batch_sampler { sampler { min_scale: -inf } } }",
+        "annotated_data_param.batch_sampler.sampler.min_scale is -inf; expected a number",
+    ),
+    (
+        "transform_param { resize_param { height: 20000 width: 9 } }",
+        "transform_param.resize_param has height 20000 a",
+    ),
+    ("transform_param { crop_h: 3 }", "transform_param has crop_h 3 and crop_w 0; expected both"),
+    (
+        "transform_param { force_color: true force_gray: true }",
+        "transform_param has both force_color and force_gray; expected one of them",
+    ),
+    (
+        'transform_param { mean_file: "m" mean_value: 1 }',
+        "transform_param has both mean_file and mean_value; expected one of them",
+    ),
+    (
+        "data_param { batch_size: 2 } transform_param { resize_param { resize_mode: FIT_SMALL_SIZE } }",
+        "resize_mode FIT_SMALL_SIZE gives images of different sizes, batch_size is 2; expected data_param.batch_size 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED)
+def test_refused_parameters(database, layer_of, text, message):
+    with pytest.raises(UserError) as error:
+        AnnotatedDataSource(layer_of(layer_text(database, ""), text), 1)
+    assert str(error.value).startswith(f'net.prototxt:7: layer "data" (AnnotatedData): {message}')
+
+
+def test_fields_set_to_what_caffe_does_anyway_are_accepted(database, layer_of):
+    text = "transform_param { resize_param { prob: 1 } } data_param { rand_skip: 0 scale: 1 mirror: false }"
+    AnnotatedDataSource(layer_of(layer_text(database, RESIZE), text), 1)
 
 
 @pytest.mark.parametrize(
@@ -333,17 +381,17 @@ def test_scratchdets_own_layer_on_real_images(shared, tmp_path):
 def test_mistakes_in_data_param(database, change, message):
     wrong = layer(database)
     for field, value in change.items():
-        setattr(wrong.data_param, field, value)
+        setattr(wrong.proto.data_param, field, value)
     with pytest.raises(UserError) as error:
-        AnnotatedDataSource(wrong, "TRAIN", 1)
-    assert str(error.value).startswith(f'layer "data" (AnnotatedData): {message}')
+        AnnotatedDataSource(wrong, 1)
+    assert str(error.value).startswith(f'net.prototxt:7: layer "data" (AnnotatedData): {message}')
 
 
 def test_a_third_top_is_refused(database):
     wrong = layer(database)
-    wrong.top.append("more")
-    with pytest.raises(UserError, match=r"the layer has 3 tops; expected 1 or 2"):
-        AnnotatedDataSource(wrong, "TRAIN", 1)
+    wrong.proto.top.append("more")
+    with pytest.raises(UserError, match=r"it has 3 tops; expected 1 or 2"):
+        AnnotatedDataSource(wrong, 1)
 
 
 def test_a_missing_labelmap(database, tmp_path):
@@ -447,6 +495,14 @@ def test_anno_type_stands_in_for_the_records_own(tmp_path):
     path = write(tmp_path / "lmdb", without_type())
     source = source_of(path, RESIZE + "annotated_data_param { anno_type: BBOX }")
     assert source.next_batch()["label"].shape == (1, 1, 6, 8)
+
+
+def test_a_canvas_too_large_for_any_memory(tmp_path):
+    path = write(tmp_path / "lmdb", GOOD)
+    with pytest.raises(UserError) as error:
+        source_of(path, "transform_param { expand_param { prob: 1 max_expand_ratio: 1e20 } }").next_batch()
+    assert f"{path}, record 00000000_image0: the image would be shown on " in str(error.value)
+    assert "fix: lower transform_param.expand_param.max_expand_ratio" in str(error.value)
 
 
 def test_images_of_two_sizes_without_a_resize(tmp_path):

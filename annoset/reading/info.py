@@ -9,19 +9,19 @@ from math import isfinite, sqrt
 from pathlib import Path
 from typing import Any
 
-from annoset.database import Database
-from annoset.duplicates import Duplicates, fingerprint
-from annoset.labels import Labels, labels_of
-from annoset.records import (
+from annoset.classes import Labels, labels_of
+from annoset.database import Database, printable
+from annoset.reading.records import (
+    Duplicates,
     Each,
     Watch,
     annotated,
+    fingerprint,
     image_file,
     image_hw,
     image_kind,
     image_name,
     open_annotated,
-    printable,
 )
 from prototxt.errors import UserError
 from prototxt.schema import AnnotatedDatum
