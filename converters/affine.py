@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from prototxt.graph import Layer
-from prototxt.shapes.norm import keeps_statistics
+from prototxt.shapes.norm import keeps_statistics, scales_itself
 from prototxt.shapes.table import axis_of
 
 Blobs = Sequence[np.ndarray]
@@ -53,11 +53,12 @@ def _from_statistics(mean: np.ndarray, variance: np.ndarray, eps: float) -> tupl
 
 
 def _batch_norm(layer: Layer, blobs: Blobs) -> tuple[np.ndarray, np.ndarray] | None:
-    if layer.p.HasField("use_global_stats") and not layer.p.use_global_stats:
+    if layer.p.HasField("use_global_stats") and not layer.p.use_global_stats and not scales_itself(layer.p):
         return None
-    mean, variance, factor = blobs
+    mean, variance, factor, *affine = blobs
     weight = 0.0 if factor.reshape(-1)[0] == 0 else 1 / factor.reshape(-1)[0]  # the blobs are sums
-    return _from_statistics(mean * weight, variance * weight, layer.p.eps)
+    unit, centre = _from_statistics(mean * weight, variance * weight, layer.p.eps)
+    return (unit * affine[0], centre * affine[0] + affine[1]) if affine else (unit, centre)
 
 
 def _bn(layer: Layer, blobs: Blobs) -> tuple[np.ndarray, np.ndarray] | None:

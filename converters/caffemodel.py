@@ -9,7 +9,7 @@ from typing import IO, Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from converters.hdf5 import HDF5Error, open_numbers
+from converters.hdf5 import HDF5Error, read_hdf5
 from converters.wire import FIXED32, FIXED64, LENGTH, WireError, fields, header
 from prototxt import schema
 from prototxt.errors import UserError, UserErrors
@@ -61,6 +61,12 @@ def read_weights(path: str | Path) -> Weights:
             expected="a trained caffemodel",
         )
     return weights
+
+
+def is_hdf5(path: str | Path) -> bool:
+    """Whether a file that can be read holds HDF5, whatever it is called."""
+    with open(path, "rb") as file:
+        return file.read(len(_HDF5)) == _HDF5
 
 
 def _not_a_caffemodel(path: str | Path, data: bytes, error: WireError) -> UserError:
@@ -185,14 +191,13 @@ def _count(shape: Iterable[int]) -> int:
 
 def _read_hdf5(path: str | Path) -> dict[str, list[np.ndarray]]:
     try:
-        with open_numbers(path) as numbers:
-            arrays = numbers.arrays("data")
+        arrays = read_hdf5(path, ["data/"])
     except HDF5Error as error:
         found = f"this HDF5 file is no whole caffemodel: {error}"
         raise UserError(found, where=str(path), expected='arrays in a group "data"') from error
     found: dict[str, dict[int, np.ndarray]] = {}
-    for name, array in arrays.items():  # <layer, perhaps with slashes>/<index>
-        layer, _, index = name.rpartition("/")
+    for name, array in arrays.items():  # data/<layer, perhaps with slashes>/<index>
+        layer, _, index = name.removeprefix("data/").rpartition("/")
         if index.isdecimal() and len(index) < _LONGEST_INDEX:
             found.setdefault(layer, {})[int(index)] = _float32(array)
     for layer, blobs in found.items():

@@ -18,6 +18,8 @@ def check_detection(layer: Layer) -> None:
         raise layer.error(f"nms_threshold is {p.nms_param.nms_threshold:g}", expected="0 or more")
     if not 0 < p.nms_param.eta <= 1:
         raise layer.error(f"eta of nms_param is {p.nms_param.eta:g}", expected="above 0 and at most 1")
+    if p.nms_param.soft_nms:
+        raise layer.error("soft_nms is not supported", fix="drop it; boxes are then kept or dropped")
     if p.visualize:
         raise layer.error("visualize opens windows, which is not supported", fix="drop it, and draw the detections")
     if shapes[0][0] != shapes[1][0]:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 _MIN_OVERLAP = 0.5  # of two detections taken for the same
 _NEAR = 1e-4  # how far the corners of two lie apart that are the same without any overlap
-Pairs = Sequence["tuple[np.ndarray, np.ndarray]"]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a backend lies from the reference in one blob; the largest over all inputs.
+    """How far a backend lies from the reference in one blob.
 
     Attributes:
+        input: the name of what the net was run on; of several, where they lie apart most.
         compared: how many values, or detections of the reference.
-        values: of detections the corners, else every value; as part of the box's or the blob's largest where that is
-            above 1, as float32 noise grows with it.
+        values: of detections the corners, as part of the box's largest where that is above 1; else every value, as
+            part of the blob's largest, as float32 noise goes with it.
         scores: of detections: of those that both have, and of one that the other lacks how far it lies above the
             lowest that the other would have kept. Otherwise None.
         unpaired: detections that one has and the other lacks.
@@ -28,8 +28,9 @@ class Difference:
 
     blob: str
     backend: str
-    compared: int
-    values: float
+    input: str = ""
+    compared: int = 0
+    values: float = 0.0
     scores: float | None = None
     unpaired: int = 0
 
@@ -38,21 +39,33 @@ class Difference:
         return max(self.values, self.scores or 0.0)
 
 
-def compare_values(blob: str, backend: str, pairs: Pairs) -> Difference:
-    """The largest difference of arrays of one size; infinite when they differ in size or one alone has a NaN."""
-    worst = 0.0
-    for one, other in pairs:
-        if one.size != other.size:
-            worst = float("inf")
-            continue
-        one, other = one.reshape(-1), other.reshape(-1)
-        worst = max(worst, float(_apart(one, other).max(initial=0) / _largest(one)))
-    return Difference(blob, backend, sum(one.size for one, _ in pairs), worst)
+def worst(differences: Sequence[Difference]) -> Difference:
+    """Those of one blob and backend on several inputs as one: counts added, the largest of the others."""
+    scores = [d.scores for d in differences if d.scores is not None]
+    return replace(
+        max(differences, key=lambda d: d.largest),
+        compared=sum(d.compared for d in differences),
+        values=max(d.values for d in differences),
+        scores=max(scores) if scores else None,
+        unpaired=sum(d.unpaired for d in differences),
+    )
 
 
-def _largest(values: np.ndarray) -> float:
-    """The largest finite number without its sign, but at least 1: float32 noise grows with it."""
-    return float(np.abs(values[np.isfinite(values)]).max(initial=1))
+def compare_values(case: Difference, one: np.ndarray, other: np.ndarray, least: float) -> Difference:
+    """`case` with the largest difference of two arrays, as part of the largest value or of `least` if that is more.
+
+    It is infinite when they differ in size or one alone has a NaN.
+    """
+    if one.size != other.size:
+        return replace(case, compared=one.size, values=float("inf"))
+    one, other = one.reshape(-1).astype(np.float32), other.reshape(-1).astype(np.float32)
+    apart = float(_apart(one, other).max(initial=0))
+    return replace(case, compared=one.size, values=apart / _largest(one, least))
+
+
+def _largest(values: np.ndarray, least: float) -> float:
+    """The largest finite number without its sign, but at least `least`."""
+    return float(np.abs(values[np.isfinite(values)]).max(initial=least))
 
 
 def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -62,28 +75,26 @@ def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(apart), np.inf, apart)
 
 
-def compare_detections(blob: str, backend: str, pairs: Pairs, p: Any) -> Difference:
-    """The largest differences of detections [1, 1, D, 7], paired by image, class and overlap.
+def compare_detections(case: Difference, one: np.ndarray, other: np.ndarray, p: Any) -> Difference:
+    """`case` with the largest differences of detections [1, 1, D, 7], paired by image, class and overlap.
 
     Args:
         p: the DetectionOutputParameter, which says below what score a detection is not kept.
     """
     corners = scores = 0.0
-    compared = unpaired = 0
-    for arrays in pairs:
-        rows = [_kept(array) for array in arrays]
-        matches = _matches(*rows)
-        for i, j in matches:
-            apart = _apart(rows[0][i], rows[1][j])
-            corners = max(corners, float(apart[3:].max() / _largest(rows[0][i, 3:])))
-            scores = max(scores, float(apart[2]))
-        for side in (0, 1):
-            alone = np.setdiff1d(np.arange(len(rows[side])), [match[side] for match in matches])
-            lowest = _lowest_kept(rows[1 - side], p)
-            scores = max([scores, *(rows[side][alone, 2] - lowest).tolist()])
-            unpaired += len(alone)
-        compared += len(rows[0])
-    return Difference(blob, backend, compared, corners, scores, unpaired)
+    unpaired = 0
+    rows = [_kept(one), _kept(other)]
+    matches = _matches(*rows)
+    for i, j in matches:
+        apart = _apart(rows[0][i], rows[1][j])
+        corners = max(corners, float(apart[3:].max() / _largest(rows[0][i, 3:], 1)))
+        scores = max(scores, float(apart[2]))
+    for side in (0, 1):
+        alone = np.setdiff1d(np.arange(len(rows[side])), [match[side] for match in matches])
+        lowest = _lowest_kept(rows[1 - side], p)
+        scores = max([scores, *(rows[side][alone, 2] - lowest).tolist()])
+        unpaired += len(alone)
+    return replace(case, compared=len(rows[0]), values=corners, scores=scores, unpaired=unpaired)
 
 
 def _kept(array: np.ndarray) -> np.ndarray:

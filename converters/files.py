@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from converters.onnx.deploy import Deployment
 
-_LARGEST_MESSAGE = 2**31 - 2**24  # bytes of blobs; a protobuf message of 2 GB cannot be read, and the net adds some
+LARGEST_MESSAGE = 2**31 - 2**24  # bytes of blobs; a protobuf message of 2 GB cannot be read, and the net adds some
 
 
 @dataclass
@@ -144,7 +144,7 @@ def _read_onnx(
 def write_caffe(trained: Trained, out: Path) -> str:
     """Write the prototxt `out`, and the weights beside it: as HDF5 when Caffe could not read them as a message."""
     size = sum(blob.nbytes for blobs in trained.weights.values() for blob in blobs)
-    weights = out.with_suffix(".caffemodel" if size < _LARGEST_MESSAGE else ".caffemodel.h5")
+    weights = out.with_suffix(".caffemodel" if size < LARGEST_MESSAGE else ".caffemodel.h5")
     write_weights(weights, trained.graph, trained.weights)
     write_text(trained.graph.net.message, out)
     return f"{len(trained.graph.layers)} layers; their weights are in {weights.name}"
@@ -203,7 +203,11 @@ Reader = Callable[["str | Path", "str | Path | None", Sequence["tuple[int, ...]"
 Writer = Callable[[Trained, Path], str]
 
 # By the ending of the net's file; each is given that, the file of weights or None, and shapes of inputs.
-READERS: Mapping[str, Reader] = {".prototxt": _read_caffe, ".py": _read_module, ".onnx": _read_onnx}
+READERS: Mapping[str, Reader] = {
+    **dict.fromkeys((".prototxt", ".pt", ".txt"), _read_caffe),  # .pt: py-faster-rcnn's; .prototxt.txt is common, too
+    ".py": _read_module,
+    ".onnx": _read_onnx,
+}
 STATES = (".pth", ".pt", ".safetensors")
 WRITERS: Mapping[str, Writer] = {
     ".onnx": write_onnx_file,

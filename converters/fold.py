@@ -14,7 +14,7 @@ from prototxt.graph import Graph, Layer
 from prototxt.io import NetFile
 from prototxt.params import parameter_field
 from prototxt.phase import kept
-from prototxt.schema import LayerParameter, NetParameter
+from prototxt.schema import LayerParameter, NetParameter, parameters
 
 
 @dataclass
@@ -136,7 +136,7 @@ class _Folding:
             self.weights[layer.name] = self.affine[before].blobs()
         else:
             self.weights[layer.name] = TAKE_NEXT[layer.type](layer, self.blobs(layer), self.affine[index])
-            getattr(proto, parameter_field(layer.type)).ClearField("bias_term")
+            _give_bias(proto)
         proto.top[:] = self.protos[index].top
         self._drop(index, before, proto)
         # From here on the earlier layer makes what the later one made.
@@ -187,7 +187,7 @@ class _Folding:
         layer, proto, affine = self.layers[after], _copy(self.protos[after]), self.affine[index]
         self.weights[layer.name] = TAKE_PREVIOUS[layer.type](layer, self.blobs(layer), affine)
         if affine.shift.any():
-            getattr(proto, parameter_field(layer.type)).ClearField("bias_term")
+            _give_bias(proto)
         proto.bottom[:] = self.protos[index].bottom
         self._drop(index, after, proto)
         self.layers[after] = replace(layer, proto=proto, blob_shapes=tuple(b.shape for b in self.weights[layer.name]))
@@ -227,6 +227,11 @@ def _copy(proto: LayerParameter) -> LayerParameter:
     copy = LayerParameter()
     copy.CopyFrom(proto)
     return copy
+
+
+def _give_bias(proto: LayerParameter) -> None:
+    """Leave a layer its bias, which is the default."""
+    parameters(proto, parameter_field(proto.type)).ClearField("bias_term")
 
 
 def _scale_proto(proto: LayerParameter) -> LayerParameter:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from converters.values import values_of
 from prototxt.graph import Graph, Layer
-from prototxt.schema import PriorBoxParameter
+from prototxt.schema import LRNParameter, PriorBoxParameter
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,14 @@ def _encodes_variance(layer: Layer) -> bool:
     return layer.p.variance_encoded_in_target
 
 
+def _shares_its_scale(layer: Layer) -> bool:
+    return layer.p.channel_shared
+
+
+def _weighs_its_sum(layer: Layer) -> bool:
+    return layer.p.norm_region == LRNParameter.ACROSS_CHANNELS and layer.p.k != 1
+
+
 def _always(layer: Layer) -> bool:
     return True
 
@@ -80,6 +89,7 @@ MISREADINGS = (
     Misreading(_BOTH, "PriorBox", _has_fractions, "does not cut the sizes of prior boxes to whole pixels"),
     Misreading(_OPENCV, "PriorBox", _leaves_clip_open, "clips prior boxes where no `clip: false` is written"),
     Misreading(_OPENCV, "PriorBox", _sizes_the_image, "heeds no img_size of prior boxes"),
+    Misreading(_MNN, "Normalize", _shares_its_scale, "needs a scale for each channel of Normalize"),
     Misreading(_MNN, "PriorBox", _says_one_variance, "needs four variances of prior boxes"),
     Misreading(_OPENCV, "DetectionOutput", _has_first_stage, "leaves out the first stage"),
     Misreading(_MNN, "DetectionOutput", _takes_a_batch, "detects in one image only"),
@@ -88,6 +98,8 @@ MISREADINGS = (
     Misreading(_MNN, "DetectionOutput", _codes_corners, "takes every code_type for CENTER_SIZE"),
     Misreading(_MNN, "DetectionOutput", _encodes_variance, "heeds no variance_encoded_in_target"),
     Misreading(_MNN, "DetectionOutput", _moves_background, "takes class 0 for the background"),
+    Misreading(_OPENCV, "Axpy", _always, "multiplies the third bottom of Axpy and adds the second"),
+    Misreading(_BOTH, "LRN", _weighs_its_sum, "takes 1 for the k of LRN"),
     Misreading(
         _OPENCV, "Proposal", _always, "fills up with regions of zeros, heeds no min_size, rounds anchors otherwise"
     ),
@@ -95,11 +107,16 @@ MISREADINGS = (
 
 
 def known_misreadings(graph: Graph, backend: str) -> dict[str, str]:
-    """Blob -> what a backend does otherwise than Caffe in its layer or in those that it is made from."""
+    """Value of the net -> what a backend does otherwise than Caffe in its layer or in those that it is made from."""
     concerned = [m for m in MISREADINGS if backend in m.backends]
+    names = {(value.layer.name, value.place): value.name for value in values_of(graph)}
     reasons: dict[str, list[str]] = {}
+    of_value: dict[str, str] = {}
     for layer in graph.layers:
         found = [reason for bottom in layer.bottoms for reason in reasons.get(bottom, ())]
         found += [f"{backend} {m.reason}" for m in concerned if m.type == layer.type and m.concerns(layer)]
         reasons.update((top, found) for top in layer.tops)
-    return {blob: "; ".join(dict.fromkeys(found)) for blob, found in reasons.items() if found}
+        if found:
+            tops = [names.get((layer.name, place)) for place in range(len(layer.tops))]
+            of_value.update((name, "; ".join(dict.fromkeys(found))) for name in tops if name is not None)
+    return of_value

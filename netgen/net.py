@@ -32,6 +32,7 @@ _BORROWED = {
     "DepthwiseConvolution": "convolution_param",
     "Im2col": "convolution_param",
     "LSTM": "recurrent_param",
+    "Lstm": "lstm_param",  # a fork's; the message is called LSTMParameter all the same
     "RNN": "recurrent_param",
     "SoftmaxWithLoss": "softmax_param",
 }

@@ -20,6 +20,11 @@ _ADVICE = {
 }
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether there is a file at `path`; there is none of a name too long or with a NUL, which files may hold."""
+    return os.path.isfile(path)  # that of pathlib lets such errors through
+
+
 def cannot_write(path: str | Path, error: OSError) -> UserError:
     """The UserError for an OSError met while writing to `path`."""
     return UserError(

@@ -11,8 +11,13 @@ from prototxt.param_error import Pair, ParamError
 
 @dataclass(frozen=True)
 class Interp:
-    """Interp: the size it resizes to, or factors of the bottom's. `pad_beg` and `pad_end`, at most 0, cut it before."""
+    """Interp: the size it resizes to, or factors of the bottom's. `pad_beg` and `pad_end`, at most 0, cut it before.
 
+    Attributes:
+        by_blob: whether the size is that of a second bottom.
+    """
+
+    by_blob: bool
     size_hw: Pair | None
     shrink: int
     zoom: int
@@ -33,6 +38,14 @@ class Upsample:
     size_hw: Pair | None
     factor_hw: Pair
     less_hw: Pair = (0, 0)
+
+
+@dataclass(frozen=True)
+class SpatialDropout:
+    """ENet's dropout of whole channels, which says itself whether it trains; else it multiplies by 1 / (1 - ratio)."""
+
+    ratio: float
+    trains: bool
 
 
 @dataclass(frozen=True)
@@ -62,11 +75,13 @@ class Proposal:
 
 
 def interp(layer: Any) -> Interp:
-    spec = layer.interp_param
+    spec, by_blob = layer.interp_param, layer.interp_param.use_blob_size
     shrinks, zooms = spec.HasField("shrink_factor"), spec.HasField("zoom_factor")
     has_size = spec.HasField("height") and spec.HasField("width")
-    if not (shrinks or zooms or has_size):
+    if not (shrinks or zooms or has_size or by_blob):
         raise ParamError("it gives no size: neither zoom_factor, shrink_factor, nor height and width")
+    if by_blob and (shrinks or zooms or has_size):
+        raise ParamError("use_blob_size takes the size of the second bottom; drop the other sizes")
     if max(spec.pad_beg, spec.pad_end) > 0:
         raise ParamError(f"pad_beg and pad_end can only cut off; found {spec.pad_beg} and {spec.pad_end}")
     if min(spec.shrink_factor, spec.zoom_factor) < 1:
@@ -75,15 +90,15 @@ def interp(layer: Any) -> Interp:
     size_hw = (spec.height, spec.width) if has_size and shrinks == zooms else None
     if size_hw and min(size_hw) < 1:
         raise ParamError(f"height and width must be at least 1; found {min(size_hw)}")
-    return Interp(size_hw, spec.shrink_factor, spec.zoom_factor, spec.pad_beg, spec.pad_end)
+    return Interp(by_blob, size_hw, spec.shrink_factor, spec.zoom_factor, spec.pad_beg, spec.pad_end)
 
 
 def upsample(layer: Any) -> Upsample:
     spec, by_mask = layer.upsample_param, len(layer.bottom) == 2
-    for name in ("upsample", "scale"):
-        if spec.HasField(f"{name}_h") != spec.HasField(f"{name}_w"):
-            raise ParamError(f"{name}_h and {name}_w must be given together")
-    if not by_mask and not any(spec.HasField(name) for name in ("scale", "scale_h", "stride", "upsample_h")):
+    for one, other in (("upsample_h", "upsample_w"), ("scale_h", "scale_w"), ("height_scale", "width_scale")):
+        if spec.HasField(one) != spec.HasField(other):
+            raise ParamError(f"{one} and {other} must be given together")
+    if not by_mask and not any(map(spec.HasField, ("scale", "scale_h", "height_scale", "stride", "upsample_h"))):
         raise ParamError("it gives no scale")
     if spec.HasField("stride"):
         if spec.HasField("scale") and spec.scale != 1:
@@ -91,6 +106,8 @@ def upsample(layer: Any) -> Upsample:
         factor_hw = (spec.stride, spec.stride)
     elif spec.HasField("scale_h"):
         factor_hw = (spec.scale_h, spec.scale_w)
+    elif spec.HasField("height_scale"):
+        factor_hw = (spec.height_scale, spec.width_scale)
     else:
         factor_hw = (spec.scale, spec.scale) if spec.HasField("scale") else (2, 2)
     size_hw = (spec.upsample_h, spec.upsample_w) if spec.HasField("upsample_h") else None
@@ -102,6 +119,20 @@ def upsample(layer: Any) -> Upsample:
     if any(less and factor != 2 for less, factor in zip(less_hw, factor_hw)):
         raise ParamError("pad_out_h and pad_out_w have a meaning with the scale 2 alone")
     return Upsample(by_mask, size_hw, factor_hw, less_hw)
+
+
+_SPATIAL = re.compile(
+    r"""\{\s*['"]phase['"]\s*:\s*['"](TRAIN|TEST)['"]\s*,\s*['"]p['"]\s*:\s*['"]?([\d.]+)['"]?\s*,?\s*\}"""
+)
+
+
+def python_spatial_dropout(layer: Any) -> SpatialDropout:
+    """The Python layer of ENet's Caffe."""
+    text = layer.python_param.param_str[:_LONGEST]
+    match = _SPATIAL.fullmatch(text.strip())
+    if not match or match[2].count(".") > 1 or not 0 < float(match[2]) < 1:
+        raise ParamError(f"param_str is {text!r}; it takes phase (TRAIN or TEST) and p, above 0 and below 1")
+    return SpatialDropout(float(match[2]), match[1] == "TRAIN")
 
 
 _RATIOS, _SCALES = (0.5, 1.0, 2.0), (8.0, 16.0, 32.0)

@@ -57,6 +57,8 @@ class Layer:
 
     @cached_property
     def tops(self) -> tuple[str, ...]:
+        if not self.proto.top and self.type.endswith("Loss"):
+            return (f"(automatic) {self.name}",)  # Caffe gives it one, "(automatic)", which counts like any other
         return tuple(self.proto.top)
 
     def error(self, found: str, *, expected: str = "", fix: str = "") -> UserError:
@@ -232,7 +234,7 @@ class Graph:
                     )
             if layer.type in SOURCES:
                 self._check_input(layer)
-                self.inputs |= dict(zip(layer.tops, layer.top_shapes))
+                self._add_inputs(layer)
             self.shapes |= dict(zip(layer.tops, layer.top_shapes))
         if input_shapes:
             name = next(iter(input_shapes))
@@ -241,6 +243,16 @@ class Graph:
                 where=self.net.path,
                 expected="one of " + ", ".join(self.inputs),
             )
+
+    def _add_inputs(self, layer: Layer) -> None:
+        """Note what feeds the net. Of a deployed one, a label that MemoryData has to have and nobody reads does not."""
+        data = layer.tops[0] if layer.tops else ""
+        is_deployed = layer.type == "MemoryData" and self.phase == "TEST" and data not in self.outputs
+        for top, shape in zip(layer.tops, layer.top_shapes):
+            if is_deployed and top in self.outputs and top != data:
+                self.outputs.remove(top)
+            else:
+                self.inputs[top] = shape
 
     @staticmethod
     def _check_input(layer: Layer) -> None:

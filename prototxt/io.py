@@ -15,7 +15,8 @@ from google.protobuf.message import DecodeError, Message
 from prototxt import schema
 from prototxt.errors import UserError
 from prototxt.files import atomic_write
-from prototxt.text import Parsed, UnknownParameters, parse
+from prototxt.memory import require_memory
+from prototxt.text import Parsed, UnknownFields, parse
 from prototxt.text import Path as FieldPath
 from prototxt.upgrade import upgrade_net, upgrade_solver
 
@@ -23,6 +24,7 @@ from prototxt.upgrade import upgrade_net, upgrade_solver
 _EXTENSION = re.compile(r"^( *)\[caffe\.(\w+)\]", re.MULTILINE)
 
 
+_FELT = 1 << 28  # bytes; to ask for the memory that is free takes as long as to read a small file
 _MOST_TEXT = 16 << 20  # a hundred times the largest published net; its fields take some hundred bytes each when read
 
 
@@ -47,8 +49,11 @@ def read_bytes(path: str | Path) -> bytes:
     """The bytes of a file. Raises UserError when it is missing, a folder, a device or unreadable."""
     try:
         with open(path, "rb", buffering=0) as file:  # half the time of Path.read_bytes: databases read many small ones
-            if stat.S_ISCHR(os.fstat(file.fileno()).st_mode):  # files name files: /dev/zero has no end
+            status = os.fstat(file.fileno())
+            if stat.S_ISCHR(status.st_mode):  # files name files: /dev/zero has no end
                 raise UserError("this is a device, not a file", where=str(path))
+            if status.st_size > _FELT:
+                require_memory(status.st_size, "reading it", where=str(path))
             return file.read()
     except IsADirectoryError as error:
         raise UserError("this is a folder, not a file", where=str(path)) from error
@@ -56,6 +61,8 @@ def read_bytes(path: str | Path) -> bytes:
         raise UserError("there is no such file", where=str(path)) from error
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except ValueError as error:  # a NUL in the name, which files may hold
+        raise UserError(f"this is no name of a file: {error}", where=repr(str(path))) from error
 
 
 def read_text(path: str | Path, message: str) -> Parsed:
@@ -89,11 +96,11 @@ def read_net(path: str | Path) -> NetFile:
     """Read a net's prototxt; V0 and V1 files and old `input` fields are upgraded as Caffe does.
 
     Raises:
-        UserError: the first mistake; or all layer types that are not known, when these have unknown parameters.
+        UserError: the first mistake; or all fields and layer types that are not known.
     """
     try:
         parsed = read_text(path, "NetParameter")
-    except UnknownParameters as error:
+    except UnknownFields as error:
         from prototxt.unknown import explain  # the tables of layer types, which most files do without
 
         raise explain(error) from None

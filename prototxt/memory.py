@@ -1,7 +1,7 @@
 """What memory a net takes, and what there is: asked before much of it is taken.
 
-A file of a few hundred bytes can ask for blobs of gigabytes. Operating systems grant such memory and then end the
-process that uses it; this module lets an error say so before.
+A file of a few hundred bytes can ask for blobs of gigabytes, and one of terabytes may be a single hole. Operating
+systems grant such memory and then end the process that uses it; this module lets an error say so before.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prototxt.errors import UserError
-from prototxt.graph import Graph
+
+if TYPE_CHECKING:
+    from prototxt.graph import Graph
 
 _FLOAT_BYTES = 4
 _GROUPS = (  # limit and use of the control group that a container runs in: versions 2 and 1

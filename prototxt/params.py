@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from prototxt import schema
-from prototxt.fork_params import interp, proposal, python_proposal, upsample
+from prototxt.fork_params import interp, proposal, python_proposal, python_spatial_dropout, upsample
 from prototxt.param_error import Pair, ParamError
 
 
@@ -252,6 +252,7 @@ _RESOLVERS: dict[str, Callable[[Any], Any]] = {
     "Proposal": proposal,
     "Upsample": upsample,
     "rpn.proposal_layer.ProposalLayer": python_proposal,
+    "spatial_dropout.SpatialDropoutLayer": python_spatial_dropout,
     "AnnotatedData": _whole,  # reads data_param, transform_param and annotated_data_param
     "Data": _whole,  # reads data_param and transform_param; all that feed a net count their tops
     "DummyData": _whole,
@@ -285,6 +286,8 @@ def _by_type(names: Iterable[str]) -> dict[str, str]:
 
 def parameter_field(layer_type: str) -> str | None:
     """The field of LayerParameter with the parameters of a type ("BatchNorm": "batch_norm_param"), if any."""
+    if layer_type == "LSTM":  # lstm_param is a fork's, of its type Lstm
+        return "recurrent_param"
     return (_by_type(schema.extensions()) | _sub_messages()).get(layer_type.lower())
 
 

@@ -29,6 +29,10 @@ def _inner_product(layer: Layer) -> int:
     return prod(layer.top_shapes[0][:-1]) * prod(layer.blob_shapes[0])
 
 
+def _recurrent(layer: Layer) -> int:
+    return prod(layer.top_shapes[0][:2]) * sum(prod(blob) for blob in layer.blob_shapes if len(blob) == 2)
+
+
 # Layers that multiply matrices. What others compute is small beside them and is left out, as papers do.
 _MACS: dict[str, Callable[[Layer], int]] = {
     "Convolution": _convolution,
@@ -36,6 +40,8 @@ _MACS: dict[str, Callable[[Layer], int]] = {
     "Deconvolution": _deconvolution,
     "DepthwiseConvolution": _convolution,
     "InnerProduct": _inner_product,
+    "LSTM": _recurrent,
+    "Lstm": _recurrent,
 }
 
 
@@ -48,7 +54,7 @@ def summarize(graph: Graph) -> dict[str, Any]:
 
         - `parameters`: values that are learned. A blob that several layers share counts once, at the first.
         - `statistics`: values of BatchNorm's three blobs (running mean, variance and their scale), BN's last two.
-        - `macs`: multiply-accumulates of convolutions, Deconvolution and InnerProduct in one forward
+        - `macs`: multiply-accumulates of convolutions, Deconvolution, InnerProduct and LSTM in one forward
           pass of the whole batch; biases are not counted.
         - `activation_bytes`: float32 memory of the tops that need their own: not of those computed
           in place, nor of views (Flatten, Reshape, Split).

@@ -18,6 +18,7 @@ COLOURS = {
     "activation": "#fdf0c4",
     "norm": "#e9dcf7",
     "tensor": "#f1f1ee",
+    "recurrent": "#e2efc9",
     "roi": "#fbe6cb",
     "detection": "#fbdccb",
     "loss": "#f9cfd3",

@@ -8,6 +8,7 @@ only mendable when a wrong shape, found much later, still names the line. Syntax
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -35,7 +36,9 @@ _INTEGERS = {
 }
 _BOOLEANS = {"true": True, "True": True, "t": True, "1": True, "false": False, "False": False, "f": False, "0": False}
 
-_MOST_UNKNOWN = 1000  # messages that are not known; a file with more is something else
+_MOST_UNKNOWN = 1000  # fields that are not known; a file with more is something else
+_MOST_LINES = 10  # on which the same unknown field stands, in a message
+_FIX = "take it out if the result does not depend on it; the fields of forks that are known: docs/compatibility.md"
 _LONGEST_NUMBER = 100  # digits of a whole number, leading zeros included
 _SHOWN = 60  # characters of a word in a message
 
@@ -64,8 +67,8 @@ class Parsed:
         return f"{self.path}:{self.lines[path]}" if path else self.path
 
 
-class UnknownParameters(UserErrors):
-    """Messages called …_param that the schema has not: those of layer types that it does not know, or misspelt ones.
+class UnknownFields(UserErrors):
+    """Fields that the schema has not: misspelt ones, those of forks, parameters of layer types that it does not know.
 
     Attributes:
         parsed: the file without them.
@@ -74,7 +77,25 @@ class UnknownParameters(UserErrors):
 
     def __init__(self, parsed: Parsed, fields: dict[Path, UserError]) -> None:
         self.parsed, self.fields = parsed, fields
-        super().__init__(fields.values())
+        super().__init__(told_once(fields.values()))
+
+
+def told_once(errors: Iterable[UserError]) -> list[UserError]:
+    """An error for each unknown field among `errors`, however often it stands in the file; the last says what to do."""
+    alike: dict[str, list[UserError]] = {}
+    for error in errors:
+        alike.setdefault(error.found, []).append(error)
+    told, without_hint = [], None
+    for first, *others in alike.values():
+        error = UserError(first.found, where=first.where, snippet=first.snippet)
+        if others:
+            lines = ", ".join(other.where.rsplit(":", 2)[1] for other in others[:_MOST_LINES])
+            error.found += f"; nor on the lines {lines}{' …' if len(others) > _MOST_LINES else ''}"
+        told.append(error)
+        without_hint = error if "did you mean" not in first.found else without_hint
+    if without_hint:
+        without_hint.fix = _FIX
+    return told
 
 
 def parse(text: str, message: Message, path: str = "<text>") -> Parsed:
@@ -83,13 +104,13 @@ def parse(text: str, message: Message, path: str = "<text>") -> Parsed:
     Raises:
         UserError: with `PATH:LINE:COLUMN`, the offending line and, for a misspelt field or enum
             value, the nearest known one.
-        UnknownParameters: all messages called …_param that are not known, and nothing else is wrong.
+        UnknownFields: all fields that are not known, and nothing else is wrong.
     """
     reader = _Reader(text.removeprefix("\ufeff"), path)
     reader.fields(message, (), closing="")
     parsed = Parsed(message, path, reader.lines)
     if reader.unknown:
-        raise UnknownParameters(parsed, reader.unknown)
+        raise UnknownFields(parsed, reader.unknown)
     return parsed
 
 
@@ -166,21 +187,31 @@ class _Reader:
                 self.accept(";")
 
     def unknown_field(self, message: Message, path: Path) -> None:
-        """Note a message called …_param and read over it; refuse any other field."""
+        """Note a field that is not known and read over its value."""
         name, known = self.token, message.DESCRIPTOR.fields_by_name.keys()
         error = self.error(f'{message.DESCRIPTOR.name} has no field "{_short(name)}"{nearest(name, known)}')
-        self.advance()
-        self.accept(":")
-        is_message = self.kind == "mark" and self.token in ("{", "<")
-        if not (is_message and name.endswith("_param")) or len(self.unknown) == _MOST_UNKNOWN:
+        if len(self.unknown) == _MOST_UNKNOWN:
             raise error
         self.unknown.setdefault((*path, name), error)
+        self.advance()
+        has_colon = self.accept(":")
+        if self.kind == "mark" and self.token in ("{<[" if has_colon else "{<"):
+            self.skip_brackets(name)
+        elif has_colon and self.kind == "string":
+            while self.kind == "string":
+                self.advance()
+        elif has_colon and self.kind == "word":
+            self.advance()
+        else:  # no value at all: this is no field, but something else than a prototxt
+            raise error
+
+    def skip_brackets(self, name: str) -> None:
         depth = 0
         while True:
             if self.kind == "end":
-                self.fail(f"the file ends inside {name}", expected='"}"')
+                self.fail(f"the file ends inside {_short(name)}", expected='"}"')
             if self.kind == "mark":
-                depth += (self.token in "{<") - (self.token in "}>")
+                depth += (self.token in "{<[") - (self.token in "}>]")
             self.advance()
             if not depth:
                 return
@@ -254,8 +285,9 @@ class _Reader:
         values = spec.enum_type.values_by_name
         if word in values:
             return values[word].number
-        if len(word) < _LONGEST_NUMBER and word.isdecimal() and int(word) in spec.enum_type.values_by_number:
-            return int(word)
+        number = int(word) if len(word) < _LONGEST_NUMBER and word.isdecimal() else -1
+        if number < 2**31 and number in spec.enum_type.values_by_number:  # which looks at 32 bits alone
+            return number
         self.fail(
             f'"{spec.name}" cannot be "{_short(word)}"{nearest(word, values.keys())}',
             at,

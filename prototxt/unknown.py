@@ -9,7 +9,7 @@ from typing import Any
 from prototxt.errors import UserError, UserErrors, nearest
 from prototxt.params import type_of
 from prototxt.shapes import SHAPES
-from prototxt.text import UnknownParameters
+from prototxt.text import Path, UnknownFields, told_once
 
 _FIX = "correct the type, or register it in a Python file and give that with --plugin"
 _MOST = 100
@@ -43,11 +43,14 @@ def unknown_types(layers: Iterable[tuple[Any, str]]) -> list[UserError]:
     return errors
 
 
-def explain(unknown: UnknownParameters) -> UserErrors:
-    """The errors of a NetParameter with parameters that the schema has not: of a type that is not known the type."""
+def explain(unknown: UnknownFields) -> UserErrors:
+    """The errors of a NetParameter with fields that the schema has not; those of an unknown type go with the type."""
     layers, where = unknown.parsed.message.layer, unknown.parsed.where
-    types = unknown_types((layer, where("layer", i)) for i, layer in enumerate(layers))
-    misspelt = [
-        error for path, error in unknown.fields.items() if path[0] != "layer" or type_of(layers[path[1]]) in SHAPES
-    ]
-    return UserErrors(misspelt + types)
+
+    def is_of_unknown_type(path: Path) -> bool:
+        return path[0] == "layer" and str(path[2]).endswith("_param") and type_of(layers[path[1]]) not in SHAPES
+
+    mistakes = [error for path, error in unknown.fields.items() if not is_of_unknown_type(path)]
+    # A layer without a type may have it in one of the fields that are not known.
+    typed = ((layer, where("layer", i)) for i, layer in enumerate(layers) if layer.type or not mistakes)
+    return UserErrors(told_once(mistakes) + unknown_types(typed))

@@ -22,7 +22,6 @@ NOT_DEPLOYED = {
     "HDF5Data",
     "HingeLoss",
     "ImageData",
-    "MemoryData",
     "MultiBoxLoss",
     "SigmoidCrossEntropyLoss",
     "SmoothL1Loss",

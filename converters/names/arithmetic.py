@@ -1,4 +1,4 @@
-"""Arrays of theirs as blobs of Caffe, and back: layouts, image channels, the order and scale of a head's channels."""
+"""Arrays of theirs as blobs of Caffe, and back: layouts, statistics, the channels of the image."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from converters.names.table import MAX, MIN, Head, Image
+from converters.names.table import Image
 from prototxt.errors import UserError
 from prototxt.graph import Layer
-from prototxt.params import PriorBox
 
 Arrays = dict[str, np.ndarray]
 Blobs = list[list[np.ndarray]]  # of each layer of a unit
@@ -116,75 +115,6 @@ def image_factor(image: Image, channels: int) -> Callable[[np.ndarray, bool], np
         return weight[:, ::-1] if flip and back else weight
 
     return turn
-
-
-def head_turn(head: Head, layers: Mapping[str, Layer], encoded: bool) -> Callable[[np.ndarray, bool, bool], np.ndarray]:
-    """What reorders and scales arrays of [outputs, …] of theirs; `back` undoes it, `moves` says scaling is wanted.
-
-    Args:
-        layers: those of our net, by name.
-        encoded: whether our offsets have the variances in them already.
-
-    Raises:
-        UserError: our prior boxes cannot be put into their order.
-    """
-    priors = layers[head.priors]
-    boxes = _box_order(priors, head)
-    factors = np.ones(4)
-    if head.variances:
-        factors = np.array(head.variances) / (np.ones(4) if encoded else np.array(priors.p.variances, np.float64))
-    same = np.allclose(factors, 1, rtol=1e-6)
-
-    def turn(array: np.ndarray, back: bool, moves: bool) -> np.ndarray:
-        if len(array) % len(boxes):
-            raise Mismatch(f"{len(array)} outputs are not as many for each of {len(boxes)} prior boxes")
-        order = _channels(boxes, len(array) // len(boxes), head.background)
-        out = np.empty_like(array)
-        if back:
-            out[order] = array
-        else:
-            out = array[order]
-        if moves and not same:
-            scale = np.tile(factors, len(boxes)).reshape(-1, *[1] * (array.ndim - 1))
-            # Both orders keep the four offsets of a box together and in one order.
-            out = (out / scale if back else out * scale).astype(np.float32)
-        return out
-
-    return turn
-
-
-def _channels(boxes: Sequence[int], values: int, background: str) -> np.ndarray:
-    """For each of our outputs, which of theirs it is."""
-    within = np.arange(values)
-    if background == "last":
-        within = np.roll(within, 1)  # ours begin with it
-    return (np.array(boxes)[:, None] * values + within).reshape(-1)
-
-
-def _box_order(priors: Layer, head: Head) -> list[int]:
-    """For each box of a cell of ours, which of theirs it is."""
-    p: PriorBox = priors.p
-    if len(p.min_sizes) != 1:
-        raise priors.error(f"{len(p.min_sizes)} min_size have no order in their model", expected="one")
-    ours = [MIN, *([MAX] if p.max_sizes else []), *p.ratios]
-    try:
-        order = [_place(box, head.boxes) for box in ours]
-    except LookupError as error:
-        raise priors.error(f"its boxes {_show(ours)} are not theirs", expected=_show(head.boxes)) from error
-    if sorted(order) != list(range(len(head.boxes))):
-        raise priors.error(f"its boxes {_show(ours)} are not theirs", expected=_show(head.boxes))
-    return order
-
-
-def _place(box: str | float, boxes: Sequence[str | float]) -> int:
-    for i, other in enumerate(boxes):
-        if box == other or (not isinstance(box, str) and not isinstance(other, str) and abs(box - other) < 1e-4):
-            return i
-    raise LookupError(box)
-
-
-def _show(boxes: Sequence[str | float]) -> str:
-    return ", ".join(box if isinstance(box, str) else f"{box:.3g}" for box in boxes)
 
 
 def refuse(unit: str, layer: Layer, reason: str) -> UserError:

@@ -12,6 +12,8 @@ from prototxt.errors import UserError
 from prototxt.graph import Graph, Layer, show
 
 _LONG = 100  # characters of an expression in a message
+# What a layer's weights would mean something else without.
+_SETTINGS = {"InnerProduct": {"axis": 1, "transpose": False}, "Normalize": {"across_spatial": False}}
 
 
 def compare(graph: Graph, model: Model, state: Arrays | None) -> list[UserError]:
@@ -62,8 +64,12 @@ def _differences(
         else:
             yield layer, f"it reads {', '.join(_short(v.text) for v in found)} where theirs reads {_short(expected)}"
         expected = normed(expected) if wanted == "BatchNorm" else expected
+    layer = layers[unit.ours[0]]
     if kind.types == ("Convolution",):
-        yield from ((layers[unit.ours[0]], reason) for reason in _windows(unit, layers[unit.ours[0]]))
+        yield from ((layer, reason) for reason in _windows(unit, layer))
+    for name, theirs in _SETTINGS.get(layer.type, {}).items():
+        if getattr(layer.p, name) != theirs:
+            yield layer, f"its {name} is {getattr(layer.p, name)} where theirs is {theirs}"
     if state is not None:
         yield from _shapes(unit, layers, state)
 
@@ -79,10 +85,16 @@ def _windows(unit: Unit, layer: Layer) -> Iterator[str]:
 
 
 def _shapes(unit: Unit, layers: Mapping[str, Layer], state: Arrays) -> Iterator[tuple[Layer, str]]:
-    key = f"{unit.theirs}.weight"
     layer = layers[unit.ours[-1]]
-    if key in state and layer.blob_shapes and tuple(state[key].shape) != layer.blob_shapes[0]:
-        yield layer, f"its weight is {show(layer.blob_shapes[0])} where theirs is {show(tuple(state[key].shape))}"
+    for name in KINDS[unit.kind].keys if layer.blob_shapes else ():
+        key = f"{unit.theirs}.{name}" if name else unit.theirs
+        if name == "weight":
+            ours = layer.blob_shapes[0]
+        else:
+            ours = layer.blob_shapes[0][:1] if name else layer.bottom_shapes[0][1:2]
+        if key in state and tuple(state[key].shape) != ours:
+            yield layer, f"its {name or 'scale'} is {show(ours)} where theirs is {show(tuple(state[key].shape))}"
+            return  # the others are wrong with it
 
 
 def _rounding(unit: Unit, pool: Layer) -> str:
@@ -97,7 +109,8 @@ def _rounding(unit: Unit, pool: Layer) -> str:
     if tuple(wanted) == pool.top_shapes[0][2:]:
         return ""
     sizes = show(pool.top_shapes[0][2:]), show(tuple(wanted))
-    return f"its map has {sizes[0]} cells where theirs, which rounds {'up' if unit.ceil else 'down'}, has {sizes[1]}"
+    how = "up (round_mode: CEIL)" if unit.ceil else "down (round_mode: FLOOR)"
+    return f"its map has {sizes[0]} cells where theirs, which rounds {how}, has {sizes[1]}"
 
 
 def _coding(graph: Graph) -> Iterator[UserError]:
@@ -135,9 +148,12 @@ def prior_hints(graph: Graph, model: Model) -> list[str]:
         if layer is None:
             continue
         p = layer.p
-        ours = f"{p.min_sizes[0]:g} to {max(p.max_sizes, default=0):g} pixels, step {_step(layer):g}"
-        theirs = f"{priors.min_size:g} to {priors.max_size:g} pixels, step {priors.step:g}"
-        ours, theirs = (f"{text}{', clipped' * clip}" for text, clip in ((ours, p.clip), (theirs, priors.clip)))
+        # The box in the middle of a map of one cell is cut like theirs; others lose a side only.
+        clips = p.clip and layer.bottom_shapes[0][2:] != (1, 1)
+        ours, theirs = f"step {_step(layer):g}{', clipped' * clips}", f"step {priors.step:g}"
+        if not priors.fixed:
+            ours = f"{p.min_sizes[0]} to {max(p.max_sizes, default=0)} pixels, {ours}"
+            theirs = f"{priors.min_size:g} to {priors.max_size:g} pixels, {theirs}"
         if ours != theirs:
             hints.append(f"prior boxes of {priors.layer}: {ours}; those of {model.name} are {theirs} by default")
     return hints

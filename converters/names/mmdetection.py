@@ -1,9 +1,9 @@
 """mmdetection: SSD300 and SSD512 with VGG-16, ResNets, and ScratchDet's own Root-ResNet-34 with SSDBNHead.
 
 Its versions name and order things apart: 1.x (2018–2020, and ScratchDet's release) has the background as the first
-class, 2.x and 3.x as the last; from 2.14 on the extra layers of SSD are a neck. SSD's keys of 1.x and of 2.0 to 2.13
-are the same, so nobody but the user knows which of the two wrote a file. Source: the state_dict keys, model and
-configuration files of these versions.
+class and prior boxes of whole pixels, 2.x and 3.x the background as the last; from 2.14 on the extra layers of SSD are
+a neck. SSD's keys of 1.x and of 2.0 to 2.13 are the same, so nobody but the user knows which of the two wrote a file.
+Source: the state_dict keys, model and configuration files of these versions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from converters.names.resnet import resnets
-from converters.names.table import CODE_BASES, Head, Image, Model, Priors, Unit
+from converters.names.table import CODE_BASES, WHOLE, Head, Image, Model, Priors, Unit
 from converters.names.vgg import BOXES, COCO_PRIORS, VARIANCES, Keys, Ways, ssd
 from converters.names.wiring import IMAGE, joined, pooled, relu, total
 
@@ -64,7 +64,7 @@ def models_2() -> Iterator[Model]:
 def models_1() -> Iterator[Model]:
     """1.x and before."""
     for side in (300, 512):
-        yield ssd(f"SSD{side}", side, _early(side), Ways(_RGB, _CEIL, background="first"))
+        yield ssd(f"SSD{side}", side, _early(side), Ways(_RGB, _CEIL, background="first", frame=WHOLE))
         yield _scratchdet(side)
     yield from _resnets()
 
@@ -81,7 +81,7 @@ def _scratchdet(side: int) -> Model:
     units, maps = _root_resnet(side)
     joins: dict[str, list[str]] = {"reg": [], "cls": []}
     for i, (source, blob) in enumerate(maps):
-        head = Head(f"{source}_mbox_priorbox", BOXES[side][i])
+        head = Head(f"{source}_mbox_priorbox", BOXES[side][i], frame=WHOLE)
         for kind, ours, extra in (("reg", "loc", {"variances": VARIANCES}), ("cls", "conf", {"background": "first"})):
             theirs, name = f"bbox_head.{kind}_convs.{i}", f"{source}_mbox_{ours}"
             turn = replace(head, background=extra.get("background", ""))

@@ -10,6 +10,8 @@ from prototxt.registry import Registry
 # What a head's channels stand for, besides ratios of width to height: the squares of a cell.
 MIN, MAX = "min", "max"
 BoxOrder = tuple["str | float", ...]
+# Their prior boxes are in whole pixels, the last of which belongs to the box, or have no side longer than the image.
+WHOLE, INSIDE = "whole pixels", "no longer than the image"
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,17 @@ class Head:
         background: "first" or "last" of the classes; empty for offsets.
         variances: what their offsets are multiplied by before a box is moved by them; none where that is not to be
             adjusted here (class scores, and convolutions that a norm follows).
+        frame: WHOLE, INSIDE, or empty for boxes as Caffe has them.
+        sizes: the least and the largest side of their boxes in pixels, where these cannot be others; else those of
+            our boxes are taken for theirs.
     """
 
     priors: str
     boxes: BoxOrder
     background: str = ""
     variances: tuple[float, ...] = ()
+    frame: str = ""
+    sizes: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,14 +83,14 @@ class Priors:
 
     Attributes:
         layer: our PriorBox layer.
-        clip: whether they are cut off at the image's border.
+        fixed: whether the sizes are so in all files; the heads have them then.
     """
 
     layer: str
     min_size: float
     max_size: float
     step: float
-    clip: bool = False
+    fixed: bool = False
 
 
 @dataclass(frozen=True)

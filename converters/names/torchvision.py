@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from converters.names.resnet import resnets
-from converters.names.table import CODE_BASES, Image, Model
+from converters.names.table import CODE_BASES, INSIDE, Image, Model
 from converters.names.vgg import Keys, Ways, ssd
 
 # What its transforms do to images of 0–1, in 0–255.
@@ -28,6 +28,7 @@ _SSD300 = Keys(
 
 @CODE_BASES.register("torchvision")
 def models() -> Iterator[Model]:
-    # Only the third pooling rounds up. The boxes of the last map, wider than the image, are cut to it.
-    yield ssd("ssd300_vgg16", 300, _SSD300, Ways(_SSD_IMAGE, ceil=(3,), background="first", clip=(5,)))
+    # Only the third pooling rounds up.
+    ways = Ways(_SSD_IMAGE, ceil=(3,), background="first", frame=INSIDE, fixed=True)
+    yield ssd("ssd300_vgg16", 300, _SSD300, ways)
     yield from resnets("", _IMAGENET)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from converters.caffemodel import Weights, require_all
-from converters.names.arithmetic import KINDS, Arrays, Blobs, Mismatch, head_turn, image_factor, refuse
+from converters.names.arithmetic import KINDS, Arrays, Blobs, Mismatch, image_factor, refuse
 from converters.names.compare import codes_variances, compare, images_hint, prior_hints
+from converters.names.heads import head_turn
 from converters.names.table import CODE_BASES, Model, Unit
 from converters.names.wiring import IMAGE
 from prototxt.errors import UserError, UserErrors
@@ -18,7 +19,6 @@ from prototxt.graph import Graph, Layer, show
 
 # Counters of PyTorch's norms; they change no prediction.
 _COUNTERS = "num_batches_tracked"
-_AFFINE = ("weight", "bias")
 _MOST = 8  # differences that a message lists
 
 
@@ -199,7 +199,7 @@ def _turned(unit: Unit, arrays: Arrays, model: Model, graph: Graph, *, back: boo
         arrays = arrays | {"weight": turn(arrays["weight"], back)}
     if unit.head is not None:
         head = head_turn(unit.head, {layer.name: layer for layer in graph.layers}, codes_variances(graph))
-        arrays = {name: head(array, back, name in _AFFINE) for name, array in arrays.items()}
+        arrays = {name: head(array, name, back) for name, array in arrays.items()}
     return arrays
 
 

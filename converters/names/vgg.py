@@ -59,13 +59,15 @@ class Ways:
     Attributes:
         ceil: the pooling layers (1–4) whose maps are rounded up.
         background: "first" or "last" of the classes.
-        clip: the maps, from 0, whose prior boxes are cut off at the image's border.
+        frame: of the prior boxes (`converters.names.table.Head`).
+        fixed: whether their sizes are always the same.
     """
 
     image: Image
     ceil: Sequence[int]
     background: str
-    clip: Sequence[int] = ()
+    frame: str = ""
+    fixed: bool = False
 
 
 def ssd(name: str, side: int, keys: Keys, ways: Ways) -> Model:
@@ -73,7 +75,9 @@ def ssd(name: str, side: int, keys: Keys, ways: Ways) -> Model:
     units, sources = _body(side, keys, ways)
     heads = {"loc": [], "conf": []}
     for i, (source, blob) in enumerate(sources):
-        head = Head(f"{source}_mbox_priorbox", BOXES[side][i])
+        head = Head(f"{source}_mbox_priorbox", BOXES[side][i], frame=ways.frame)
+        if ways.fixed:
+            head = replace(head, sizes=COCO_PRIORS[side][i][:2])
         loc, conf = keys.loc.format(i), keys.conf.format(i)
         offsets = replace(head, variances=VARIANCES)
         units.append(Unit("conv", loc, (f"{source}_mbox_loc",), blob, pad=1, head=offsets))
@@ -82,7 +86,7 @@ def ssd(name: str, side: int, keys: Keys, ways: Ways) -> Model:
         heads["loc"].append(loc)
         heads["conf"].append(conf)
     sizes = zip(sources, COCO_PRIORS[side])
-    priors = [Priors(f"{s}_mbox_priorbox", *size, clip=i in ways.clip) for i, ((s, _), size) in enumerate(sizes)]
+    priors = [Priors(f"{source}_mbox_priorbox", *size, ways.fixed) for (source, _), size in sizes]
     return Model(name, tuple(units), ways.image, tuple(joined(heads[kind]) for kind in heads), tuple(priors))
 
 

@@ -62,14 +62,7 @@ def efficient_nms(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]
         name=build.unique(f"{layer.name}/EfficientNMS_TRT"),
         domain=_TENSORRT,
         doc_string=layer.type,
-        plugin_version="1",
-        background_class=p.background_label_id,
-        max_output_boxes=p.keep_top_k,
-        score_threshold=float(p.confidence_threshold),
-        iou_threshold=float(p.nms_param.nms_threshold),
-        score_activation=0,
-        class_agnostic=0,
-        box_coding=0,
+        **plugin_attributes(layer),
     )
     build.nodes.append(node)
     batch = "batch" if build.is_open.batch else layer.bottom_shapes[0][0]
@@ -78,6 +71,21 @@ def efficient_nms(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]
     values = zip(node.output, kinds, shapes)
     build.outputs[layer.tops[0]] = [helper.make_tensor_value_info(*value) for value in values]
     return []
+
+
+def plugin_attributes(layer: Layer) -> dict[str, int | float | str]:
+    """What a DetectionOutput is for EfficientNMS_TRT."""
+    p = layer.p
+    return {
+        "plugin_version": "1",
+        "background_class": p.background_label_id,
+        "max_output_boxes": p.keep_top_k,
+        "score_threshold": float(p.confidence_threshold),
+        "iou_threshold": float(p.nms_param.nms_threshold),
+        "score_activation": 0,
+        "class_agnostic": 0,
+        "box_coding": 0,
+    }
 
 
 # What --postprocess may be: forms that take the place of those in the table.

@@ -47,6 +47,28 @@ class DetectionOutput(nn.Module):
         Raises:
             UserError: a prior without width or height that boxes are coded by.
         """
+        images = loc.shape[0]
+        decoded, scores = self.decoded(loc, conf, priors, arm_conf, arm_loc)
+        rows = np.concatenate([self._detect(i, decoded[i], scores[i]) for i in range(images)])
+        if not len(rows):
+            rows = np.full((images, 7), -1, np.float32)
+            rows[:, 0] = np.arange(images)
+        return torch.from_numpy(rows[None, None]).to(loc.device)
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def decoded(
+        self,
+        loc: Tensor,
+        conf: Tensor,
+        priors: Tensor,
+        arm_conf: Tensor | None = None,
+        arm_loc: Tensor | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes [N, L, P, 4], L sets of them for an image, and scores [N, C, P]: what is to be suppressed.
+
+        Raises:
+            UserError: see `forward`.
+        """
         p = self.p
         boxes, variances = split_priors(_array(priors))
         spread = None if p.variance_encoded_in_target else variances
@@ -61,12 +83,7 @@ class DetectionOutput(nn.Module):
         scores = _array(conf).reshape(images, count, p.num_classes)
         if arm_conf is not None:
             scores = self._objects_only(scores, _array(arm_conf).reshape(images, count, 2)[..., 1])
-        scores = np.ascontiguousarray(scores.swapaxes(1, 2))  # [N, C, P]
-        rows = np.concatenate([self._detect(i, decoded[i], scores[i]) for i in range(images)])
-        if not len(rows):
-            rows = np.full((images, 7), -1, np.float32)
-            rows[:, 0] = np.arange(images)
-        return torch.from_numpy(rows[None, None]).to(loc.device)
+        return decoded, np.ascontiguousarray(scores.swapaxes(1, 2))
 
     def _objects_only(self, scores: np.ndarray, objectness: np.ndarray) -> np.ndarray:
         nothing = np.zeros(self.p.num_classes, np.float32)

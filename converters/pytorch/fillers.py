@@ -16,7 +16,12 @@ from prototxt.registry import Registry
 from prototxt.schema import FillerParameter
 
 # Fillers that are not plainly constant 0 when a file gives none.
-_UNFILLED = {("Scale", "filler"): 1.0, ("PReLU", "filler"): 0.25, ("Normalize", "scale_filler"): 1.0}
+_UNFILLED = {
+    ("BatchNorm", "scale_filler"): 1.0,
+    ("Normalize", "scale_filler"): 1.0,
+    ("PReLU", "filler"): 0.25,
+    ("Scale", "filler"): 1.0,
+}
 
 FILLERS: Registry[Callable[[Tensor, Any, Generator], None]] = Registry("filler", "of type")
 

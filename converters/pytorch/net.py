@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,11 @@ from converters.pytorch.layers import MODULES, CaffeLayer, Compute
 from converters.pytorch.slots import slots
 from prototxt.errors import UserError, UserErrors
 from prototxt.graph import Graph, Layer
+from prototxt.memory import require_memory, weight_bytes
 from prototxt.shapes import SOURCES
+
+_NO_MEMORY = re.compile(r"allocate memory|out of memory|size calculation overflowed")  # what PyTorch says
+Watch = Callable[[Layer, "tuple[Tensor, ...]"], None]
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class CaffeNet(nn.Module):
         super().__init__()
         self.graph = graph
         _check_names(graph)
+        require_memory(weight_bytes(graph), "its weights", where=graph.net.path)
         self._steps = [(layer, compute) for layer, compute in zip(graph.layers, _computes(graph)) if compute]
         self._last_reader = {name: i for i, (layer, _) in enumerate(self._steps) for name in layer.bottoms}
         self._slots = slots((layer, compute) for layer, compute in self._steps if isinstance(compute, CaffeLayer))
@@ -97,25 +103,36 @@ class CaffeNet(nn.Module):
         self._share()  # moving a module to another device or type gives each of its buffers a tensor of its own
         return self
 
-    def forward(self, inputs: Mapping[str, Tensor], keep: Iterable[str] = ()) -> dict[str, Tensor]:
+    def forward(
+        self, inputs: Mapping[str, Tensor], keep: Iterable[str] = (), watch: Watch | None = None
+    ) -> dict[str, Tensor]:
         """Compute the net.
 
         Args:
             inputs: every blob of `graph.inputs`; the batch, and the rows of a label blob, may differ from the graph's.
             keep: blobs to give back besides the outputs, with the value of the last layer that made them.
+            watch: called after each layer with it and its tops, so that what later layers change in place is seen, too.
 
         Returns:
             The graph's outputs and the blobs of `keep`, by name.
 
         Raises:
-            UserError: an input is missing, or a blob of `keep` does not exist.
+            UserError: an input is missing, a blob of `keep` does not exist, or there is too little memory.
         """
         wanted = dict.fromkeys([*self.graph.outputs, *keep])
         self._check(inputs, wanted)
         blobs = {name: inputs[name] for name in self.graph.inputs}
         for i, (layer, compute) in enumerate(self._steps):
-            tops = compute(*self._bottoms(layer, blobs))
-            blobs.update(zip(layer.tops, tops if isinstance(tops, tuple) else (tops,)))
+            try:
+                tops = compute(*self._bottoms(layer, blobs))
+            except (RuntimeError, MemoryError) as error:
+                if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+                    raise layer.error("there is not as much memory as it takes") from error
+                raise
+            tops = tops if isinstance(tops, tuple) else (tops,)
+            blobs.update(zip(layer.tops, tops))
+            if watch is not None:
+                watch(layer, tops)
             for name in layer.bottoms:  # nobody reads it again: its memory can go
                 if self._last_reader[name] == i and name not in wanted and name not in layer.tops:
                     blobs.pop(name, None)

@@ -30,11 +30,13 @@ def detect(
     from converters.pytorch import load_net
     from netgen.commands.pictures import image_input, parse_mean, read_picture, to_blob
     from prototxt.labelmap import display_names
+    from prototxt.memory import forward_bytes, require_memory
 
     check_suffix(out)
     model = load_net(net, weights)
     _check_detector(model.graph)
     name = image_input(model.graph)
+    require_memory(forward_bytes(model.graph) // model.graph.inputs[name][0], "its blobs", where=str(net))
     names = display_names(labelmap) if labelmap else {}
     tiles = []
     for path in images:

@@ -34,12 +34,11 @@ def image_input(graph: Graph) -> str:
 def read_picture(path: Path) -> np.ndarray:
     """The picture in a file, uint8 [H, W, 3], channels B, G, R. Raises UserError when it cannot be decoded."""
     import cv2
-    import numpy as np
 
+    from annoset.decode import decode_bytes
     from prototxt.io import read_bytes
 
-    data = np.frombuffer(read_bytes(path), np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    picture = decode_bytes(read_bytes(path), cv2.IMREAD_COLOR)
     if picture is None:
         raise UserError("this is not a picture that can be decoded", where=str(path), expected="a JPEG or PNG file")
     return picture
@@ -55,14 +54,28 @@ def to_blob(picture: np.ndarray, shape: tuple[int, ...], mean: tuple[float, ...]
     Raises:
         UserError: another number of means.
     """
+    return normalised(to_pixels(picture, shape), mean, scale)
+
+
+def to_pixels(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A picture warped to an input's shape [N, C, H, W]: uint8 [N, H, W, C], N times the same."""
     import cv2
     import numpy as np
 
-    _, channels, height, width = shape
+    batch, channels, height, width = shape
+    if channels == 1:
+        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    resized = cv2.resize(picture, (width, height)).reshape(height, width, channels)
+    return np.broadcast_to(resized, (batch, *resized.shape)).copy()
+
+
+def normalised(pixels: np.ndarray, mean: tuple[float, ...], scale: float) -> np.ndarray:
+    """(pixels - mean) · scale, float32 [N, C, H, W] of uint8 [N, H, W, C]. See `to_blob`."""
+    import numpy as np
+
     if len(mean) not in (1, 3):
         raise UserError(f"--mean has {len(mean)} numbers", expected="one, or one for each of B, G and R")
-    if channels == 1:
-        picture, mean = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), (float(np.mean(mean)),)
-    resized = cv2.resize(picture, (width, height)).reshape(height, width, channels)
-    blob = ((resized - np.float32(mean)) * np.float32(scale)).astype(np.float32).transpose(2, 0, 1)
-    return np.broadcast_to(blob, shape).copy()
+    if pixels.shape[3] == 1:
+        mean = (float(np.mean(mean)),)
+    values = ((pixels - np.float32(mean)) * np.float32(scale)).astype(np.float32)
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2))

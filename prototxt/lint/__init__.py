@@ -7,6 +7,6 @@ takes a subject of that class and yields what it finds. `lint_files` reads files
 from prototxt.lint.files import lint_files, lint_nets
 from prototxt.lint.finding import CHECKS, ERROR, NOTE, SEVERITIES, WARNING, Finding
 
-from prototxt.lint import blobs, detection, heads, norm, solver, weights, wiring  # isort: skip  # noqa: F401
+from prototxt.lint import blobs, detection, heads, norm, precision, solver, weights, wiring  # isort: skip  # noqa: F401
 
 __all__ = ["CHECKS", "ERROR", "NOTE", "SEVERITIES", "WARNING", "Finding", "lint_files", "lint_nets"]

@@ -6,19 +6,25 @@ from collections.abc import Iterator
 
 from prototxt.graph import show
 from prototxt.lint.finding import ERROR, WARNING, Found, check
-from prototxt.lint.net import Blob, Net, Node
+from prototxt.lint.net import CONVOLUTIONS, Blob, Net, Node
 from prototxt.shapes import BLOBS
+from prototxt.shapes.roi import PROPOSALS
 
 # Layers through which no gradient passes, and those that hand it to some of their bottoms only.
 _NO_GRADIENT = {"Accuracy", "ArgMax", "DetectionEvaluate", "DetectionOutput", "PriorBox", "Silence", "Threshold"}
+_NO_GRADIENT |= {*PROPOSALS}
 _GRADIENT_TO = {
     "Crop": (0,),
     "HingeLoss": (0,),
+    "Interp": (0,),
     "MultiBoxLoss": (0, 1),
+    "PSROIPooling": (0,),
+    "ROIPooling": (0,),
     "SigmoidCrossEntropyLoss": (0,),
     "SoftmaxWithLoss": (0,),
+    "Upsample": (0,),
 }
-_FILLED = ("Convolution", "Deconvolution", "InnerProduct")
+_FILLED = (*CONVOLUTIONS, "Deconvolution", "InnerProduct")
 
 
 @check("param-count", ERROR, Net)

@@ -10,11 +10,13 @@ from prototxt.errors import UserError, UserErrors
 from prototxt.labelmap import BACKGROUND, read_labelmap
 from prototxt.lint.finding import ERROR, NOTE, WARNING, Found, check
 from prototxt.lint.heads import classes_of
-from prototxt.lint.net import FEEDS, Net, Node, find, origin
+from prototxt.lint.net import CONVOLUTIONS, FEEDS, Net, Node, find, origin
 from prototxt.schema import MultiBoxLossParameter, PriorBoxParameter
 
-_VIEWS = frozenset(("Concat", "Flatten", "Permute", "Reshape", "Slice", "Split"))
-_LEARNED = {"BatchNorm", "Bias", "Convolution", "Deconvolution", "Eltwise", "InnerProduct", "Scale"}
+# None of these changes a value.
+_VIEWS = frozenset(("Concat", "Flatten", "Permute", "Reshape", "Reverse", "ShuffleChannel", "Slice", "Split"))
+_VIEWS |= {"Transpose"}
+_LEARNED = {"BN", "BatchNorm", "Bias", *CONVOLUTIONS, "Deconvolution", "Eltwise", "InnerProduct", "Scale"}
 _PROBABILITIES = {"Sigmoid", "Softmax"}
 
 

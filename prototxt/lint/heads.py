@@ -12,8 +12,8 @@ from prototxt.lint.finding import ERROR, WARNING, Found, check
 from prototxt.lint.net import FEEDS, Blob, Net, Node, origin, path_back
 
 # Between a head's layer and what reads all heads; none of them changes the number of values.
-_CARRY = frozenset(("Flatten", "Permute", "Reshape", "Sigmoid", "Softmax", "Split"))
-_AFFINE = frozenset((*_CARRY, "BatchNorm", "Bias", "Dropout", "ReLU", "Scale"))
+_CARRY = frozenset(("Flatten", "Permute", "Reshape", "Sigmoid", "Softmax", "Split", "Transpose"))
+_AFFINE = frozenset((*_CARRY, "BN", "BatchNorm", "Bias", "Dropout", "PReLU", "ReLU", "ReLU6", "Scale"))
 _READERS = ("MultiBoxLoss", "DetectionOutput")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prototxt.errors import UserError, UserErrors
+from prototxt.files import is_file
 from prototxt.graph import Graph, Layer
 from prototxt.io import NetFile, net_file
 from prototxt.params import ParamError, resolve
@@ -21,6 +22,8 @@ CAFFE_TYPES = (
     | {"Im2col", "ImageData", "InfogainLoss", "LSTM", "LSTMUnit", "MemoryData", "MultinomialLogisticLoss", "Parameter"}
     | {"Python", "RNN", "SPP", "Silence", "VideoData", "WindowData"}
 )
+# Convolution under the names of Caffe and its forks.
+CONVOLUTIONS = ("Convolution", "ConvolutionDepthwise", "DepthwiseConvolution")
 # Layers whose tops come from outside the net, those without a shape rule included.
 FEEDS = frozenset((*SOURCES, "Data", "HDF5Data", "ImageData", "MemoryData", "VideoData", "WindowData"))
 
@@ -205,7 +208,7 @@ def _layer_of(error: UserError, layers: list[Layer]) -> Layer | None:
 
 def find(name: str, beside: str) -> Path | None:
     """A file that a net or a solver names: from the current folder, as in Caffe, or else from its own folder."""
-    return next((path for path in (Path(name), Path(beside).parent / name) if path.is_file()), None)
+    return next((path for path in (Path(name), Path(beside).parent / name) if is_file(path)), None)
 
 
 def origin(blob: Blob | None, through: frozenset[str]) -> Node | None:

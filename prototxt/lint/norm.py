@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prototxt.lint.finding import ERROR, NOTE, WARNING, Found, check
-from prototxt.lint.net import Net, Node
+from prototxt.lint.net import CONVOLUTIONS, Net, Node
 
-_BIASED = ("Convolution", "Deconvolution", "InnerProduct")
+_BIASED = (*CONVOLUTIONS, "Deconvolution", "InnerProduct")
 
 
 @check("batchnorm-learns", ERROR, Net)
@@ -31,22 +31,25 @@ def batchnorm_learns(net: Net) -> Iterator[Found]:
 
 @check("bias-before-batchnorm", WARNING, Net)
 def bias_before_batchnorm(net: Net) -> Iterator[Found]:
-    """A layer adds a bias and only BatchNorm reads it, which takes every channel's mean away, the bias with it."""
+    """A layer adds a bias and only BatchNorm or BN reads it: it takes every channel's mean away, the bias with it."""
     for node in net.of(*_BIASED):
         if node.p.bias_term and node.tops and all(_is_undone(node, i) for i in range(len(node.tops))):
             norm = node.tops[0].readers[0][0]
-            reason = f'its bias has no effect: BatchNorm "{norm.name}" takes the mean away again'
-            yield Found(node, reason, "bias_term: false, and no `param` for a bias")
+            reason = f'its bias has no effect: {norm.type} "{norm.name}" takes the mean away again'
+            # A net without a loss is deployed: its weights are what they are.
+            yield Found(node, reason, "bias_term: false, and no `param` for a bias", "" if net.has_loss else NOTE)
 
 
 def _is_undone(node: Node, top: int) -> bool:
-    """Whether all that reads a top is BatchNorm, with the batch's own mean in training."""
+    """Whether all that reads a top is BatchNorm or BN, with the batch's own mean in training."""
     readers = [reader for reader, _ in node.tops[top].readers]
-    return bool(readers) and all(r.type == "BatchNorm" and not _is_frozen(r) for r in readers)
+    return bool(readers) and all(r.type in ("BatchNorm", "BN") and not _is_frozen(r) for r in readers)
 
 
 def _is_frozen(norm: Node) -> bool:
-    """Whether training uses the stored statistics; those of a test do not say."""
+    """Whether training uses the stored statistics, which a BatchNorm of a test does not say, or none at all."""
+    if norm.type == "BN":
+        return norm.p is None or norm.p.frozen or norm.p.bn_mode == norm.p.INFERENCE
     return norm.layer.phase == "TRAIN" and bool(norm.p) and norm.p.use_global_stats
 
 

@@ -10,8 +10,9 @@ from prototxt.errors import nearest
 from prototxt.graph import show
 from prototxt.lint.detection import coding
 from prototxt.lint.finding import ERROR, WARNING, Found, check
-from prototxt.lint.net import Net, Node
+from prototxt.lint.net import CONVOLUTIONS, Net, Node
 from prototxt.shapes import Shape
+from prototxt.shapes.roi import PROPOSALS
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,26 @@ def _step_hw(node: Node) -> Any:
 _WINDOWS = _fields("kernel_hw", "stride_hw", "pad_hw", "dilation_hw", "group")
 # What must be the same for the same weights to mean the same, by layer type.
 _ARITHMETIC: dict[str, Callable[[Node], dict[str, Any]]] = {
+    "BN": _fields("eps"),
     "BatchNorm": _fields("eps"),
-    "Convolution": _WINDOWS,
-    "Deconvolution": _WINDOWS,
+    "Clip": _fields("min", "max"),
+    **dict.fromkeys((*CONVOLUTIONS, "Deconvolution"), _WINDOWS),
     "Eltwise": _fields("operation", "coeff"),
+    "Interp": _fields("shrink", "zoom", "pad_beg", "pad_end"),
     "Normalize": _fields("across_spatial", "channel_shared", "eps"),
+    "PSROIPooling": _fields("output_dim", "group_size", "spatial_scale"),
     "Permute": _fields("order"),
     "Pooling": _pooling,
     "PriorBox": _fields("min_sizes", "max_sizes", "ratios", "variances", "clip", "offset"),
+    **dict.fromkeys(PROPOSALS, _fields("feat_stride", "base_size", "ratios", "scales")),
+    "ROIPooling": _fields("pooled_h", "pooled_w", "spatial_scale"),
     "ReLU": _fields("negative_slope"),
+    "Reorg": _fields("stride", "reverse"),
+    "Reverse": _fields("axis"),
+    "ShuffleChannel": _fields("group"),
+    "Swish": _fields("beta"),
+    "Transpose": _fields("dim"),
+    "Upsample": _fields("by_mask", "factor_hw"),
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from prototxt.errors import nearest
 from prototxt.lint.finding import ERROR, NOTE, WARNING, Found, check
 from prototxt.lint.heads import explained
-from prototxt.lint.net import CAFFE_TYPES, FEEDS, Blob, Net, Node, WrittenNet, sentence
+from prototxt.lint.net import CAFFE_TYPES, CONVOLUTIONS, FEEDS, Blob, Net, Node, WrittenNet, sentence
 from prototxt.shapes import BLOBS, SHAPES, UnknownShape
 
 # Layers that a net ends with. A net with one of them has no use for any other blob that nobody reads.
@@ -16,12 +16,14 @@ _ENDS = {"Accuracy", "DetectionEvaluate", "DetectionOutput", "HDF5Output"}
 # Their tops are the memory of their bottom, under another name.
 _VIEWS = {"Flatten", "Reshape", "Split"}
 # Layers whose gradient is computed from the values they read.
-_READS_BOTTOM = {"AbsVal", "BNLL", "Convolution", "Deconvolution", "ELU", "InnerProduct", "LRN", "Log", "MVN"}
-_READS_BOTTOM |= {"Normalize", "PReLU", "ReLU", "Scale"}
+_READS_BOTTOM = {"AbsVal", "Axpy", "BN", "BNLL", "Clip", "Deconvolution", "ELU", "InnerProduct", "LRN", "Log", "MVN"}
+_READS_BOTTOM |= {*CONVOLUTIONS, "Mish", "Normalize", "PReLU", "ReLU", "ReLU6", "Scale"}
 # Layers whose gradient is computed from the values they made; a ReLU in place has no others.
-_READS_TOP = {"ELU", "Exp", "LRN", "MVN", "ReLU", "Sigmoid", "Softmax", "TanH"}
+_READS_TOP = {"ELU", "Exp", "LRN", "MVN", "ReLU", "ReLU6", "Sigmoid", "Softmax", "Swish", "TanH"}
+_RELUS = ("ReLU", "ReLU6")
 # Pairs of layers of which the second, in place, leaves what the gradient of the first needs.
 _HARMLESS = {("ReLU", "ReLU"), ("ReLU", "Dropout"), ("Sigmoid", "ReLU"), ("Softmax", "ReLU"), ("Exp", "ReLU")}
+_HARMLESS |= {("ReLU", "ReLU6"), ("ReLU6", "ReLU6"), ("ReLU6", "ReLU"), ("Sigmoid", "ReLU6"), ("Softmax", "ReLU6")}
 
 
 @check("phase-rules", ERROR, WrittenNet)
@@ -95,11 +97,14 @@ def dangling_top(net: Net) -> Iterator[Found]:
         yield Found(node, f'nobody reads its top "{blob.name}"', f'read "{blob.name}", or remove the layer')
 
 
+_LABELLED = ("ImageData", "MemoryData")  # cannot do without a second top
+
+
 @check("unused-blob", WARNING, Net)
 def unused_blob(net: Net) -> Iterator[Found]:
     """A blob is fed into the net and nobody reads it: a label without its loss, an input left over."""
     for node, blob in _unread(net):
-        if node.type in FEEDS:
+        if node.type in FEEDS and not (node.type in _LABELLED and blob.index):
             fix = f'remove it, or let a Silence layer read "{blob.name}"'
             yield Found(node, f'nobody reads the blob "{blob.name}" that it feeds', fix)
 
@@ -174,7 +179,7 @@ def in_place_gradient(net: Net) -> Iterator[Found]:
         maker = node.bottoms[0].maker if node.in_place and node.bottoms[0] else None
         if maker is None or maker.type not in _READS_TOP or (maker.type, node.type) in _HARMLESS:
             continue
-        if maker.type != "ReLU" or maker.in_place:
+        if maker.type not in _RELUS or maker.in_place:
             reason = f'it overwrites in place what layer "{maker.name}" ({maker.type}) needs for its gradient'
             yield Found(node, reason, "give its top a name of its own")
 

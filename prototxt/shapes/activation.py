@@ -7,7 +7,7 @@ from prototxt.shapes.table import BLOBS, SHAPES, ShapeError, axis_of, need
 
 @SHAPES.register(
     *("AbsVal", "BNLL", "Dropout", "ELU", "Exp", "Log", "Mish", "PReLU", "Power", "ReLU", "ReLU6", "Sigmoid", "Swish"),
-    *("TanH", "Threshold"),
+    *("TanH", "Threshold", "spatial_dropout.SpatialDropoutLayer"),
 )
 def elementwise(p, bottoms):
     need(bottoms, 1)

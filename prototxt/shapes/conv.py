@@ -1,10 +1,10 @@
-"""Convolution, Deconvolution, InnerProduct, and the forks' names of a convolution with one group a channel."""
+"""Convolution, Deconvolution, InnerProduct, Embed, and the forks' names of a convolution with one group a channel."""
 
 from __future__ import annotations
 
 from math import prod
 
-from prototxt.shapes.table import BLOBS, SHAPES, ShapeError, axis_of, maps_hw
+from prototxt.shapes.table import BLOBS, SHAPES, ShapeError, axis_of, maps_hw, need
 
 
 def _same(bottoms):
@@ -80,4 +80,18 @@ def inner_product(p, bottoms):  # [(A…, B…)] -> [(A…, num_output)], B from
 def inner_product_blobs(p, bottoms):
     inputs = prod(bottoms[0][axis_of(p.axis, bottoms[0]) :])
     weight = (inputs, p.num_output) if p.transpose else (p.num_output, inputs)
+    return [weight, (p.num_output,)] if p.bias_term else [weight]
+
+
+@SHAPES.register("Embed")
+def embed(p, bottoms):  # [(…)] of row numbers -> [(…, num_output)]
+    need(bottoms, 1)
+    if min(p.input_dim, p.num_output) < 1:
+        raise ShapeError("input_dim and num_output must be at least 1")
+    return [(*bottoms[0], p.num_output)]
+
+
+@BLOBS.register("Embed")
+def embed_blobs(p, bottoms):
+    weight = (p.input_dim, p.num_output)
     return [weight, (p.num_output,)] if p.bias_term else [weight]

@@ -22,7 +22,12 @@ def normalize(p, bottoms):  # [(N, C, H, W)]
 @BLOBS.register("BatchNorm")
 def batch_norm_blobs(p, bottoms):
     channels = bottoms[0][1] if len(bottoms[0]) > 1 else 1
-    return [(channels,), (channels,), (1,)]
+    return [(channels,), (channels,), (1,)] + [(channels,)] * (2 * scales_itself(p))
+
+
+def scales_itself(p) -> bool:
+    """Whether a BatchNorm, NVIDIA's, has a scale and a shift of its own."""
+    return p.scale_bias or p.HasField("scale_filler") or p.HasField("bias_filler")
 
 
 @BLOBS.register("BN")

@@ -10,10 +10,10 @@ def pooled_hw(size_hw: Pair, p: Pool) -> Pair:
     """Windows along each side. When either side is padded, a last window that would start beyond it is dropped."""
     out = []
     for size, kernel, stride, pad in zip(size_hw, p.kernel_hw, p.stride_hw, p.pad_hw):
-        if kernel > size + 2 * pad:
-            raise ShapeError(f"the kernel {kernel} is larger than the padded input {size + 2 * pad}")
         room = size + 2 * pad - kernel
         count = (-(room // -stride) if p.rounds_up else room // stride) + 1
+        if count < 1:  # one window may be larger than the input, when rounding up gives it
+            raise ShapeError(f"the kernel {kernel} is larger than the padded input {size + 2 * pad}")
         out.append(count - (any(p.pad_hw) and (count - 1) * stride >= size + pad))
     return out[0], out[1]
 

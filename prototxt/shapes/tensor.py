@@ -68,6 +68,21 @@ def permutation(p, axes: int) -> list[int]:
     return order + [axis for axis in range(axes) if axis not in order]
 
 
+@SHAPES.register("Transpose")
+def transpose(p, bottoms):
+    need(bottoms, 1)
+    if sorted(p.dim) != list(range(len(bottoms[0]))):
+        raise ShapeError(f"dim {list(p.dim)} is no order of {len(bottoms[0])} axes")
+    return [tuple(bottoms[0][axis] for axis in p.dim)]
+
+
+@SHAPES.register("Reverse")
+def reverse(p, bottoms):
+    need(bottoms, 1)
+    axis_of(p.axis, bottoms[0])
+    return [bottoms[0]]
+
+
 @SHAPES.register("Flatten")
 def flatten(p, bottoms):
     need(bottoms, 1)
@@ -142,8 +157,11 @@ def reduction(p, bottoms):
 @SHAPES.register("ArgMax")
 def arg_max(p, bottoms):
     need(bottoms, 1)
-    if p.HasField("axis"):
-        axis = axis_of(p.axis, bottoms[0])
+    axis = axis_of(p.axis, bottoms[0]) if p.HasField("axis") else None
+    values = prod(bottoms[0][1:]) if axis is None else bottoms[0][axis]
+    if not 1 <= p.top_k <= values:
+        raise ShapeError(f"top_k {p.top_k} is not in 1 to {values}, the values that it picks from")
+    if axis is not None:
         return [(*bottoms[0][:axis], p.top_k, *bottoms[0][axis + 1 :])]
     return [(bottoms[0][0], 2 if p.out_max_val else 1, p.top_k)]
 
@@ -154,6 +172,19 @@ def shuffle_channel(p, bottoms):  # [(N, C, …)]
     if p.group < 1 or bottoms[0][1] % p.group:
         raise ShapeError(f"group {p.group} does not divide its {bottoms[0][1]} channels")
     return [bottoms[0]]
+
+
+@SHAPES.register("Reorg")
+def reorg(p, bottoms):  # [(N, C, H, W)] -> [(N, C * s * s, H / s, W / s)]; reverse: [(N, C / (s * s), H * s, W * s)]
+    need(bottoms, 1)
+    (height, width), channels, cells = maps_hw(bottoms[0]), bottoms[0][1], p.stride * p.stride
+    if p.stride < 1 or channels % cells:
+        raise ShapeError(f"the {cells} cells of stride {p.stride} do not divide its {channels} channels")
+    if p.reverse:
+        return [(bottoms[0][0], channels // cells, height * p.stride, width * p.stride)]
+    if height % p.stride or width % p.stride:
+        raise ShapeError(f"stride {p.stride} does not divide its height {height} and width {width}")
+    return [(bottoms[0][0], channels * cells, height // p.stride, width // p.stride)]
 
 
 @SHAPES.register("Axpy")
@@ -169,12 +200,18 @@ def axpy(p, bottoms):  # [factors (N, C) or (N, C, 1, 1), x (N, C, …), y like 
 
 @SHAPES.register("Interp")
 def interp(p, bottoms):  # [(N, C, H, W)]
-    need(bottoms, 1)
+    need(bottoms, 1 + p.by_blob)
     cut_hw = [size + p.pad_beg + p.pad_end for size in maps_hw(bottoms[0])]
     if min(cut_hw) < 1:
         raise ShapeError("pad_beg and pad_end leave nothing of the bottom")
-    out_hw = p.size_hw or [((size - 1) // p.shrink) * p.zoom + 1 for size in cut_hw]
-    return [(*bottoms[0][:2], *out_hw)]
+    return [(*bottoms[0][:2], *interp_hw(p, cut_hw, bottoms))]
+
+
+def interp_hw(p, cut_hw, bottoms):
+    """The size that an Interp gives maps of `cut_hw`, what is left of the bottom's."""
+    if p.by_blob:
+        return maps_hw(bottoms[1])
+    return p.size_hw or tuple((size - 1) // p.shrink * p.zoom + 1 for size in cut_hw)
 
 
 @SHAPES.register("Upsample")

@@ -20,6 +20,9 @@ from prototxt.graph import Graph
 from prototxt.io import net_file
 
 BOXES = [4, 6, 6, 6, 4, 4]
+BOXES512 = [4, 6, 6, 6, 6, 4, 4]
+# Kernel, stride and padding of the second convolution of each pair of extra layers, for images of 300 or 512 pixels.
+EXTRAS = {4: [(3, 2, 1), (3, 2, 1), (3, 1, 0), (3, 1, 0)], 5: [*[(3, 2, 1)] * 4, (4, 1, 1)]}
 SSD_WIDTHS = [4, 8, 16, 32, 32, 64, (16, 32), (8, 16), (8, 16), (8, 16)]
 
 
@@ -119,7 +122,7 @@ class ConvModule(nn.Module):
 
 
 class MmdetSSD(nn.Module):
-    """mmdetection's SSD300; `late` from version 2.14 on, when the extra layers became a neck."""
+    """mmdetection's SSD300, or SSD512 with one more pair of widths; `late` from 2.14 on, when these became a neck."""
 
     def __init__(self, widths: list[int], boxes: list[int], classes: int, late: bool) -> None:
         super().__init__()
@@ -130,8 +133,8 @@ class MmdetSSD(nn.Module):
         ]
         shapes = []
         inputs = fc
-        for (narrow, wide), (stride, pad) in zip(widths[6:], ((2, 1), (2, 1), (1, 0), (1, 0))):
-            shapes.append(((inputs, narrow, 1, 1, 0), (narrow, wide, 3, stride, pad)))
+        for (narrow, wide), second in zip(widths[6:], EXTRAS[len(widths[6:])]):
+            shapes.append(((inputs, narrow, 1, 1, 0), (narrow, wide, *second)))
             inputs = wide
         self.backbone, self.late, self.classes = nn.Module(), late, classes
         self.backbone.features = nn.Sequential(*body)
@@ -285,6 +288,15 @@ def trained(model: nn.Module, seed: int = 0) -> nn.Module:
             elif tensor.is_floating_point() and "l2_norm" not in name and "scale_weight" not in name:
                 tensor.copy_(torch.rand(tensor.shape, generator=generator) * 0.5 + (0.75 if "var" in name else 0.1))
     return model.eval()
+
+
+def calm(model: nn.Module) -> nn.Module:
+    """The model with predictors whose scores and boxes are neither 0 nor infinite."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if any(part in name for part in ("_head.module_list", "reg_convs", "cls_convs")):
+                parameter.mul_(0.05)
+    return model
 
 
 def graph_of(net) -> Graph:

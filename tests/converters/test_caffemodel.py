@@ -272,13 +272,30 @@ def test_hdf5_may_be_packed(tmp_path):
     same(read_weights(tmp_path / "w.h5"), {"c": [values]})
 
 
+def test_hdf5_names_in_other_encodings(tmp_path):
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        layer = h5py.h5g.create(file.create_group("data").id, b"caf\xe9")
+        h5py.Group(layer).create_dataset("0", data=np.ones(2))
+    same(read_weights(tmp_path / "w.h5"), {"caf\udce9": [np.ones(2, np.float32)]})
+
+
+def test_hdf5_library_that_ends_its_process(tmp_path, monkeypatch):
+    """As damaged files make it do."""
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file.create_dataset("data/c/0", data=np.ones(2))
+    (tmp_path / "h5py.py").write_text("import os\nos.abort()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(UserError, match="no whole caffemodel: the HDF5 library comes to no end with it, or fails"):
+        read_weights(tmp_path / "w.h5")
+
+
 @pytest.mark.parametrize("name", ["two.caffemodel", "two.caffemodel.h5"])
 def test_cut_at_every_byte(graph, weights, tmp_path, name):
     """Only a cut right after a layer cannot be seen here (`require_all` sees it); what is there is as it was."""
     write_weights(tmp_path / name, graph, weights)
     whole, path = (tmp_path / name).read_bytes(), tmp_path / f"cut {name}"
     unseen = 0
-    for size in range(0, len(whole), 1 if name.endswith("caffemodel") else 97):
+    for size in range(0, len(whole), 1 if name.endswith("caffemodel") else 997):
         path.write_bytes(whole[:size])
         try:
             found = read_weights(path)

@@ -80,6 +80,15 @@ def fold_and_compare(text: str):
         (conv("num_output: 6 kernel_size: 3 group: 2 pad: 1") + BN_SCALE, {"bn": "c", "scale": "c"}),
         (conv("num_output: 4 kernel_size: 3", kind="DepthwiseConvolution") + BN_SCALE, {"bn": "c", "scale": "c"}),
         (
+            conv("num_output: 4 kernel_size: 3 pad: 1 bias_term: false", kind="ConvolutionDepthwise")
+            + affine("BN", "c", "b"),
+            {"b": "c"},
+        ),
+        (
+            conv("num_output: 8 kernel_size: 3 group: 4", kind="DepthwiseConvolution") + affine("BN", "c", "b"),
+            {"b": "c"},
+        ),
+        (
             conv("num_output: 6 kernel_size: 3 group: 2 stride: 2", kind="Deconvolution") + BN_SCALE,
             {"bn": "c", "scale": "c"},
         ),
@@ -95,6 +104,16 @@ def fold_and_compare(text: str):
         (affine("Scale", "data", "s") + conv("num_output: 6 kernel_size: 3 pad: 1 bias_term: false", "s"), {"s": "c"}),
         (affine("Scale", "data", "s") + conv("num_output: 6 kernel_size: 3 group: 2", "s", kind="Deconvolution"),
          {"s": "c"}),
+        (
+            affine("BN", "data", "b")
+            + conv("num_output: 4 kernel_size: 3 bias_term: false", "b", kind="DepthwiseConvolution"),
+            {"b": "c"},
+        ),
+        (
+            affine("Scale", "data", "s")
+            + conv("num_output: 8 kernel_size: 3 group: 4 pad: 1", "s", kind="ConvolutionDepthwise"),
+            {"s": "c"},
+        ),
         (affine("Scale", "data", "s", BIAS) + INNER % ("s", ""), {"s": "c"}),
         (affine("Scale", "data", "data", BIAS, "s") + INNER % ("data", "transpose: true bias_term: false"), {"s": "c"}),
         # from both sides, and two of them before

@@ -78,7 +78,7 @@ def test_only_onnx_is_cut(model):
 
 
 def test_weights_beyond_a_message_are_hdf5(model, monkeypatch, capsys):
-    monkeypatch.setattr(files, "_LARGEST_MESSAGE", 100)
+    monkeypatch.setattr(files, "LARGEST_MESSAGE", 100)
     run(model, "--input-shape", "1,3,8,6", "--outputs", "loc", "-o", "two.prototxt")
     assert "their weights are in two.caffemodel.h5" in capsys.readouterr().out
     assert read_weights("two.caffemodel.h5")["loc"][0].shape == (6, 4, 1, 1)

@@ -93,7 +93,7 @@ CASES = {
 
 
 def test_the_cases_are_all():
-    assert [(m.backends, m.reason) for m in MISREADINGS if m.type != "Proposal"] == [
+    assert [(m.backends, m.reason) for m in MISREADINGS if m.type in ("PriorBox", "DetectionOutput")] == [
         (backends, reason) for _, backends, reason in CASES.values()
     ]
 
@@ -129,6 +129,43 @@ def test_opencv_without_the_first_stage_is_a_plain_detection(tmp_path):
         importer.setInput(np.random.default_rng(1).standard_normal((1, 3, 12, 16), np.float32))
         rows.append(importer.forward("found"))
     assert rows[0].shape == (1, 1, 30, 7) and np.array_equal(*rows)
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_mnn_needs_a_scale_for_each_channel(tmp_path, is_shared):
+    """Of a Normalize whose channels share one; OpenCV cannot read the blob without axes at all."""
+    norm = f"""layer {{ name: "norm" type: "Normalize" bottom: "data" top: "norm"
+      norm_param {{ across_spatial: false channel_shared: {str(is_shared).lower()} }} }}"""
+    found = compare(tmp_path, INPUT.format(1) + norm)
+    assert (apart(found, "MNN")["norm"] > 0.1) == is_shared
+    assert ("MNN needs a scale for each channel of Normalize" in found.misread.values()) == is_shared
+    assert not found.unexplained(1e-6)
+
+
+CONV = """
+layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 3 kernel_size: 1 } }
+"""
+AXPY = """
+layer { name: "mean" type: "Pooling" bottom: "c" top: "mean" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "y" type: "Axpy" bottom: "mean" bottom: "c" bottom: "data" top: "y" }
+"""
+LRN = 'layer { name: "y" type: "LRN" bottom: "c" top: "y" lrn_param { local_size: 3 alpha: 0.1 k: %d } }'
+
+
+@pytest.mark.parametrize(
+    ("layers", "backends", "reason"),
+    [
+        (AXPY, ("OpenCV",), "multiplies the third bottom of Axpy and adds the second"),
+        (LRN % 2, ("OpenCV", "MNN"), "takes 1 for the k of LRN"),
+        (LRN % 1, (), ""),
+    ],
+)
+def test_layers_that_importers_compute_otherwise(tmp_path, layers, backends, reason):
+    found = compare(tmp_path, INPUT.format(1) + CONV + layers)
+    for backend in {"ONNX Runtime", "OpenCV", "MNN"} & found.seconds.keys():
+        assert (apart(found, backend)["y"] > 0.01) == (backend in backends)
+        assert found.misread.get(("y", backend)) == (f"{backend} {reason}" if backend in backends else None)
+    assert not found.unexplained(1e-5)
 
 
 def test_reasons_follow_the_blobs(tmp_path):

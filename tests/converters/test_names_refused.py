@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from converters.names import from_state
+from converters.names import from_state, to_state
+from converters.pytorch import CaffeNet
 from netgen.backbones.resnet import resnet101
 from netgen.datasets import VOC0712
 from netgen.net import L, Net
@@ -57,9 +58,18 @@ def test_strides_and_pooling_of_the_caffe_release_are_refused():
 
 def test_pooling_that_rounds_otherwise_is_refused():
     model = trained(ResNet((2, 2, 2, 2), (3, 3), 4, 1, 7))
-    graph = graph_of(resnet_net((2, 2, 2, 2), (3, 3), strided=1, width=4, side=64))
-    text = message(from_state, graph, state_of(model), "torchvision")
-    assert "its map has 17×17 cells where theirs, which rounds down, has 16×16" in text
+    net = resnet_net((2, 2, 2, 2), (3, 3), strided=1, width=4, side=64)
+    text = message(from_state, graph_of(net), state_of(model), "torchvision")
+    assert "its map has 17×17 cells where theirs, which rounds down (round_mode: FLOOR), has 16×16" in text
+    pool = next(layer for layer in net.layer if layer.type == "Pooling").pooling_param
+    pool.round_mode = pool.FLOOR
+    found = from_state(graph_of(net), state_of(model), "torchvision")
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        tops = CaffeNet(graph_of(net), found.weights)({"data": images})["fc1000"]
+        deviation = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+        wanted = model(images.flip(1) / 255 / deviation)
+    assert (tops - wanted).abs().max() <= 1e-5 * wanted.abs().max()
 
 
 def test_mistakes_are_named():
@@ -100,6 +110,10 @@ def set_shared(layers):
     layers["conv4_3_norm"].norm_param.channel_shared = True
 
 
+def set_across_spatial(layers):
+    layers["conv4_3_norm"].norm_param.across_spatial = True
+
+
 def set_ratios(layers):
     layers["fc7_mbox_priorbox"].prior_box_param.aspect_ratio[:] = [2, 4]
 
@@ -113,6 +127,7 @@ def set_unbiased(layers):
     [
         (set_corner, "code_type is CORNER; expected CENTER_SIZE"),
         (set_shared, "theirs has a factor for each channel, channel_shared: true one for all"),
+        (set_across_spatial, "its across_spatial is True where theirs is False"),
         (set_ratios, "its boxes min, max, 2, 0.5, 4, 0.25 are not theirs; expected min, max, 2, 0.5, 3, 0.333"),
         (set_unbiased, "theirs has a bias, for which bias_term: false leaves no place"),
     ],
@@ -120,6 +135,27 @@ def set_unbiased(layers):
 def test_conventions_without_a_counterpart(change, expected):
     state = state_of(trained(TorchvisionSSD(SSD_WIDTHS, BOXES, 3)))
     assert expected in message(from_state, changed(change), state, "torchvision")
+
+
+def test_arrays_of_other_shapes():
+    state = state_of(trained(ScratchDet(300, (4, 8, 16, 32, 8, 8, 8, 8), BOXES, 3)))
+    state |= {"backbone.bn1.bias": np.zeros((), np.float32), "bbox_head.reg_convs.0.1.running_var": np.ones(3)}
+    text = message(from_state, graph_of(deploy("scratchdet300-mmdet", 3)), state, "mmdetection-1")
+    assert 'layer "stem_1_scale" (Scale): it is not the same as their backbone.bn1: its bias is 4 where' in text
+    assert "theirs is scalar" in text and "its running_var is 16 where theirs is 3" in text
+
+
+def test_boxes_of_each_class():
+    def change(layers):
+        for name, layer in layers.items():
+            if name.endswith("_mbox_loc"):
+                layer.convolution_param.num_output *= 3
+        layers["detection_out"].detection_output_param.share_location = False
+
+    graph = changed(change)
+    weights = {layer.name: [np.ones(shape, np.float32) for shape in layer.blob_shapes] for layer in graph.layers}
+    text = message(to_state, graph, weights, "torchvision")
+    assert "(Convolution): it is not the same as their head.regression_head.module_list.0: 48 outputs are not" in text
 
 
 def test_variances_in_the_targets():
@@ -152,6 +188,11 @@ def test_convert_command(tmp_path, capsys):
     loaded = torch.load(back, weights_only=True)
     model.load_state_dict(loaded)  # nothing missing, nothing unknown
     assert all(torch.equal(loaded[key], tensor) for key, tensor in torch.load(theirs)["state_dict"].items())
+    convert(str(net), theirs, back, from_="mmdetection", to="mmdetection-1")
+    older = torch.load(back, weights_only=True)
+    assert torch.equal(older["backbone.l2_norm.weight"], loaded["neck.l2_norm.weight"])
+    background = older["bbox_head.cls_convs.0.bias"].view(4, 3)[:, 0]
+    assert torch.equal(background, loaded["bbox_head.cls_convs.0.0.bias"].view(4, 3)[:, 2])
     assert "--from mmdetection reads a state_dict; expected .pth" in message(
         lambda: convert(str(net), ours, back, from_="mmdetection")
     )
@@ -176,9 +217,21 @@ def test_a_body_alone_leaves_the_rest_to_the_fillers(tmp_path, capsys):
 
 
 def test_voc_models_are_told_apart_by_their_prior_boxes():
-    model = trained(TorchvisionSSD(SSD_WIDTHS, BOXES, 3))
-    notes = from_state(graph_of(deploy("ssd300-vgg16", 3, VOC0712)), state_of(model), "torchvision").notes
+    model = trained(MmdetSSD(SSD_WIDTHS, BOXES, 3, late=True))
+    notes = from_state(graph_of(deploy("ssd300-vgg16", 3, VOC0712)), state_of(model), "mmdetection").notes
     assert (
         "prior boxes of fc7_mbox_priorbox: 60 to 111 pixels, step 16; "
-        "those of ssd300_vgg16 are 45 to 99 pixels, step 16 by default"
+        "those of SSD300 are 45 to 99 pixels, step 16 by default"
     ) in notes
+
+
+def test_steps_and_clipped_prior_boxes_are_told():
+    def change(layers):
+        layers["fc7_mbox_priorbox"].prior_box_param.step = 15
+        layers["conv6_2_mbox_priorbox"].prior_box_param.clip = True
+
+    model = trained(TorchvisionSSD(SSD_WIDTHS, BOXES, 3))
+    assert from_state(changed(change), state_of(model), "torchvision").notes[2:] == [
+        "prior boxes of fc7_mbox_priorbox: step 15; those of ssd300_vgg16 are step 16 by default",
+        "prior boxes of conv6_2_mbox_priorbox: step 32, clipped; those of ssd300_vgg16 are step 32 by default",
+    ]

@@ -202,8 +202,6 @@ def test_relu_slope(make_layer):
         ('"Log" log_param { base: 1 }', "base is 1; expected another number above 0, or -1 for e"),
         ('"Dropout" dropout_param { dropout_ratio: 1 }', "dropout_ratio is 1; expected at least 0 and below 1"),
         ('"Tile" tile_param { axis: 1 }', "tiles is missing or 0; expected at least 1"),
-        ('"ArgMax" argmax_param { top_k: 4 axis: 1 }', "top_k is 4; expected 1 to 3, the number of values to choose"),
-        ('"ArgMax" argmax_param { top_k: 0 }', "top_k is 0; expected 1 to 60"),
     ],
 )  # fmt: skip
 def test_what_is_not_supported_is_refused(make_layer, text, message):

@@ -17,18 +17,25 @@ from converters.caffemodel import read_weights
 from converters.files import Trained, write_source
 from converters.pytorch import CaffeNet
 from converters.pytorch.source import source_layout, source_text
-from prototxt import schema
 from prototxt.errors import UserError
 from prototxt.graph import Graph
 from prototxt.io import net_file
-from prototxt.text import parse
+from tests.converters.source_nets import (
+    FORKS,
+    PROPOSAL,
+    REGIONS,
+    TRAINING,
+    check_same,
+    graph_of,
+    module_of,
+    random_weights,
+    run,
+)
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "oracle" / "layers"
 INDEX = json.loads((FOLDER / "index.json").read_text()) if FOLDER.is_dir() else {}
 # Of equal scores an unstable sort chooses.
 ELSEWHERE = {"detectionoutput_score_ties_keep10"}
-TRAINING = {"Accuracy", "DetectionEvaluate", "EuclideanLoss", "HingeLoss", "MultiBoxLoss", "SoftmaxWithLoss"}
-TRAINING |= {"SigmoidCrossEntropyLoss", "SmoothL1Loss"}
 RUN = [
     name
     for name, about in sorted(INDEX.items())
@@ -40,51 +47,6 @@ REFUSED = {"batchnorm_use_batch_stats_test": "it normalises a deployed net by th
 def pytest_generate_tests(metafunc):
     if "case_name" in metafunc.fixturenames:
         metafunc.parametrize("case_name", RUN or ["absent"])
-
-
-def graph_of(text: str, shape: tuple[int, ...] = (2, 4, 6, 5), name: str = "small") -> Graph:
-    dims = " ".join(f"dim: {size}" for size in shape)
-    head = f'name: "{name}" layer {{ name: "in" type: "Input" top: "data" input_param {{ shape {{ {dims} }} }} }}\n'
-    net = parse(head + text, schema.NetParameter(), "net.prototxt")
-    return Graph(net_file(net.message, net.path, net.lines), "TEST")
-
-
-def module_of(graph: Graph, weights) -> torch.nn.Module:
-    """The class that the code of a net defines, with weights."""
-    names = {"__name__": "sys"}  # dataclasses look into the module that they are in
-    exec(compile(source_text(graph, "net.pth"), "net.py", "exec"), names)
-    kind = [value for value in names.values() if isinstance(value, type) and issubclass(value, torch.nn.Module)][-1]
-    module = kind().eval()
-    state = source_layout(graph).state(weights)
-    module.load_state_dict({key: torch.from_numpy(np.array(array)) for key, array in state.items()})
-    return module
-
-
-def run(module: torch.nn.Module, graph: Graph, inputs) -> dict[str, np.ndarray]:
-    with torch.no_grad():
-        tops = module(*(torch.as_tensor(inputs[name]) for name in graph.inputs))
-    tops = tops if isinstance(tops, dict) else {graph.outputs[0]: tops}
-    return {name: top.numpy() for name, top in tops.items()}
-
-
-def check_same(graph: Graph, weights, inputs, atol: float = 1e-6) -> None:
-    """The code gives what CaffeNet gives, and takes as little or as many images."""
-    found = run(module_of(graph, weights), graph, inputs)
-    with torch.no_grad():
-        wanted = CaffeNet(graph, weights)({name: torch.as_tensor(array) for name, array in inputs.items()})
-    assert list(found) == list(wanted) == graph.outputs
-    for name, top in wanted.items():
-        assert found[name].shape == tuple(top.shape)
-        np.testing.assert_allclose(found[name], top.numpy(), rtol=1e-6, atol=atol, err_msg=name)
-
-
-def random_weights(graph: Graph, seed: int = 0) -> dict[str, list[np.ndarray]]:
-    rng = np.random.default_rng(seed)
-    return {
-        layer.name: [rng.uniform(0.5, 1.5, shape).astype(np.float32) for shape in layer.blob_shapes]
-        for layer in graph.layers
-        if layer.blob_shapes
-    }
 
 
 def test_against_caffe(shared, case_name):
@@ -111,31 +73,6 @@ def test_every_case_is_run():
     if not INDEX:
         pytest.skip("needs the folder of reference data beside the checkout (../shared)")
     assert len(RUN) > 170
-
-
-FORKS = [
-    'type: "ReLU6" bottom: "data" top: "y"',
-    'type: "DepthwiseConvolution" bottom: "data" top: "y" convolution_param { num_output: 4 kernel_size: 3 pad: 1 }',
-    'type: "BN" bottom: "data" top: "y" bn_param { eps: 0.001 }',
-    'type: "BN" bottom: "data" top: "y" bn_param { bn_mode: INFERENCE }',
-    'type: "ShuffleChannel" bottom: "data" top: "y" shuffle_channel_param { group: 2 }',
-    'type: "Interp" bottom: "data" top: "y" interp_param { zoom_factor: 2 pad_beg: -1 pad_end: -2 }',
-    'type: "Upsample" bottom: "data" top: "y" upsample_param { scale: 3 }',
-    'type: "Slice" bottom: "data" top: "y" top: "z" slice_param { slice_point: 1 } } '
-     'layer { name: "rest" type: "Silence" bottom: "z"',
-    'type: "Pooling" bottom: "data" top: "p" pooling_param { pool: AVE global_pooling: true } } '
-     'layer { name: "sum" type: "Axpy" bottom: "p" bottom: "data" bottom: "data" top: "y"',
-    'type: "Pooling" bottom: "data" top: "p" top: "mask" pooling_param { kernel_size: 2 stride: 2 } } '
-     'layer { name: "up" type: "Upsample" bottom: "p" bottom: "mask" top: "y" '
-     'upsample_param { upsample_h: 6 upsample_w: 5 }',
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("text", FORKS)
-def test_layers_of_forks(text):
-    graph = graph_of(f'layer {{ name: "it" {text} }}')
-    inputs = {"data": np.random.default_rng(1).normal(1, 4, (2, 4, 6, 5)).astype(np.float32)}
-    check_same(graph, random_weights(graph), inputs, atol=1e-5)
 
 
 @pytest.mark.parametrize("net", ["detect", "sr"])
@@ -241,6 +178,10 @@ def written(tmp_path_factory, shared):
     for name in ("detect", "sr"):
         text = source_text(Graph.load(shared / f"models/wechat_qr/{name}.prototxt"), "n.pth")
         (folder / f"{name}.py").write_text(text, "utf-8")
+    others = [(f"forks_{i}", f'layer {{ name: "it" {text} }}', (2, 4, 6, 5)) for i, text in enumerate(FORKS)]
+    others += [("regions", REGIONS, (2, 18, 8, 10)), ("proposal", PROPOSAL % ("", "min_size: 8"), (1, 4, 6, 8))]
+    for name, text, shape in others:
+        (folder / f"{name}.py").write_text(source_text(graph_of(text, shape), "n.pth"), "utf-8")
     return folder
 
 
@@ -304,15 +245,13 @@ def test_shared_blobs_stay_one():
 
 def test_all_that_has_no_form_is_named_at_once():
     graph = graph_of(
-        'layer { name: "rois" type: "Input" top: "rois" input_param { shape { dim: 3 dim: 5 } } }'
-        'layer { name: "regions" type: "ROIPooling" bottom: "data" bottom: "rois" top: "regions" '
-        "roi_pooling_param { pooled_h: 2 pooled_w: 2 } }"
-        'layer { name: "bn" type: "BatchNorm" bottom: "regions" top: "bn" '
+        'layer { name: "loss" type: "EuclideanLoss" bottom: "data" bottom: "data" top: "loss" }'
+        'layer { name: "bn" type: "BatchNorm" bottom: "data" top: "bn" '
         "batch_norm_param { use_global_stats: false } }"
     )
     with pytest.raises(UserError) as caught:
         source_text(graph, "net.pth")
-    assert 'layer "regions" (ROIPooling): this layer type has no stand-alone PyTorch form' in str(caught.value)
+    assert 'layer "loss" (EuclideanLoss): this layer type has no stand-alone PyTorch form' in str(caught.value)
     assert 'layer "bn" (BatchNorm): it normalises a deployed net by the batch' in str(caught.value)
 
 

@@ -345,6 +345,14 @@ def test_commands_that_cannot_be(files, arguments, message):
     assert sorted(path.name for path in files.iterdir()) == ["net.caffemodel", "net.prototxt"]
 
 
+@pytest.mark.parametrize("name", ["deploy.prototxt.txt", "test.pt"])
+def test_other_endings_of_a_net(files, name):
+    """As OpenCV's tutorials and py-faster-rcnn call theirs."""
+    Path("net.prototxt").rename(name)
+    convert(name, "net.caffemodel", "-o", "back.caffemodel")
+    assert Path("back.caffemodel").read_bytes() == Path("net.caffemodel").read_bytes()
+
+
 def test_endings():
     assert ending("a/b.caffemodel.h5") == ".h5" and ending(Path("net.pth")) == ".pth"
     assert ending("models/my.py:build") == ".py" and ending("net") == ""

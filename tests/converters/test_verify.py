@@ -11,8 +11,7 @@ import pytest
 import typer
 
 from converters.backends import BACKENDS
-from converters.caffemodel import write_weights
-from converters.differences import compare_detections, compare_values
+from converters.differences import Difference, compare_detections, compare_values, worst
 from converters.onnx import to_onnx, write_onnx
 from converters.verify import verify
 from netgen.commands import convert as convert_command
@@ -20,50 +19,15 @@ from netgen.commands import verify as verify_command
 from prototxt import schema
 from prototxt.errors import UserError
 from prototxt.graph import Graph
+from tests.converters.small_ssd import NET, write_ssd
 
-NET = """
-layer { name: "in" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 12 dim: 16 } } }
-layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
-  convolution_param { num_output: 24 kernel_size: 3 pad: 1 stride: 2 } }
-layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
-layer { name: "loc" type: "Convolution" bottom: "conv" top: "loc"
-  convolution_param { num_output: 16 kernel_size: 1 } }
-layer { name: "conf" type: "Convolution" bottom: "conv" top: "conf"
-  convolution_param { num_output: 12 kernel_size: 1 } }
-layer { name: "loc_p" type: "Permute" bottom: "loc" top: "loc_p"
-  permute_param { order: 0 order: 2 order: 3 order: 1 } }
-layer { name: "conf_p" type: "Permute" bottom: "conf" top: "conf_p"
-  permute_param { order: 0 order: 2 order: 3 order: 1 } }
-layer { name: "loc_f" type: "Flatten" bottom: "loc_p" top: "loc_f" }
-layer { name: "conf_r" type: "Reshape" bottom: "conf_p" top: "conf_r"
-  reshape_param { shape { dim: 0 dim: -1 dim: 3 } } }
-layer { name: "conf_s" type: "Softmax" bottom: "conf_r" top: "conf_s" softmax_param { axis: 2 } }
-layer { name: "conf_f" type: "Flatten" bottom: "conf_s" top: "conf_f" }
-layer { name: "prior" type: "PriorBox" bottom: "conv" bottom: "data" top: "prior"
-  prior_box_param { min_size: 4 max_size: 6 aspect_ratio: 2 flip: true clip: false
-    variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 } }
-layer { name: "found" type: "DetectionOutput" bottom: "loc_f" bottom: "conf_f" bottom: "prior" top: "found"
-  detection_output_param { num_classes: 3 share_location: true background_label_id: 0
-    nms_param { nms_threshold: 0.45 top_k: 40 } keep_top_k: 20
-    code_type: CENTER_SIZE confidence_threshold: 0.1 } }
-"""
 DETECTIONS = schema.DetectionOutputParameter(keep_top_k=-1, confidence_threshold=0.1)
 MEAN, SCALE = "104,117,123", 0.01
 
 
 @pytest.fixture
 def files(tmp_path):
-    """(prototxt, caffemodel) of a small SSD with random weights."""
-    net, weights = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
-    net.write_text(NET)
-    graph, rng = Graph.load(net), np.random.default_rng(0)
-    blobs = {
-        layer.name: [rng.normal(0, 0.3, shape).astype(np.float32) for shape in layer.blob_shapes]
-        for layer in graph.layers
-        if layer.blob_shapes
-    }
-    write_weights(weights, graph, blobs)
-    return net, weights
+    return write_ssd(tmp_path)
 
 
 @pytest.fixture
@@ -80,16 +44,27 @@ TWO = (0, 2, 0.8, 0.1, 0.1, 0.5, 0.5)
 NOTHING = (0, -1, -1, -1, -1, -1, -1)
 
 
+CASE = Difference("d", "b", "i")
+
+
+def detections(one, other, p=DETECTIONS) -> Difference:
+    return compare_detections(CASE, one, other, p)
+
+
+def values(one, other) -> Difference:
+    return compare_values(CASE, one, other, 1e-3)
+
+
 def test_equal_detections_in_another_order():
     zeros = (0,) * 7  # OpenCV fills up with them
-    found = compare_detections("d", "b", [(rows(ONE, TWO), rows(TWO, ONE, zeros))], DETECTIONS)
-    assert (found.compared, found.values, found.scores, found.unpaired) == (2, 0, 0, 0)
+    found = detections(rows(ONE, TWO), rows(TWO, ONE, zeros))
+    assert found == Difference("d", "b", "i", 2, 0, 0, 0)
 
 
 def test_boxes_and_scores_of_paired_detections():
     moved = (0, 1, 0.85, 0.1, 0.125, 0.5, 0.5)
-    found = compare_detections("d", "b", [(rows(ONE), rows(ONE)), (rows(ONE, TWO), rows(TWO, moved))], DETECTIONS)
-    assert (found.compared, found.unpaired) == (3, 0)
+    found = detections(rows(ONE, TWO), rows(TWO, moved))
+    assert (found.compared, found.unpaired) == (2, 0)
     assert found.values == pytest.approx(0.025) and found.scores == pytest.approx(0.05)
     assert found.largest == found.scores
 
@@ -97,7 +72,7 @@ def test_boxes_and_scores_of_paired_detections():
 @pytest.mark.parametrize("other", [(0, 1, 0.9, 0.45, 0.45, 0.9, 0.9), (0, 2, 0.9, 0.1, 0.1, 0.5, 0.5), NOTHING])
 def test_detections_without_partner(other):
     """Another place, another class, nothing: each counts with its score above the confidence threshold."""
-    found = compare_detections("d", "b", [(rows(ONE), rows(other))], DETECTIONS)
+    found = detections(rows(ONE), rows(other))
     assert found.unpaired == 1 + (other != NOTHING)
     assert found.values == 0 and found.scores == pytest.approx(0.8)
 
@@ -105,27 +80,38 @@ def test_detections_without_partner(other):
 def test_a_detection_that_just_missed_the_best_counts_little():
     p = schema.DetectionOutputParameter(keep_top_k=1, confidence_threshold=0.1)
     late = (0, 2, 0.89999, 0.1, 0.1, 0.5, 0.5)
-    found = compare_detections("d", "b", [(rows(ONE), rows(late))], p)
+    found = detections(rows(ONE), rows(late), p)
     assert found.unpaired == 2 and found.scores == pytest.approx(1e-5, rel=0.1)
 
 
 def test_nothing_on_both_sides():
-    found = compare_detections("d", "b", [(rows(NOTHING), rows(NOTHING))], DETECTIONS)
-    assert (found.compared, found.values, found.scores, found.unpaired) == (0, 0, 0, 0)
+    assert detections(rows(NOTHING), rows(NOTHING)) == Difference("d", "b", "i", 0, 0, 0, 0)
 
 
 def test_a_nan_is_never_equal_to_a_number():
     broken = (*ONE[:6], np.nan)
-    assert compare_detections("d", "b", [(rows(ONE), rows(broken))], DETECTIONS).scores == pytest.approx(0.8)
-    assert compare_values("v", "b", [(np.array([1.0]), np.array([np.nan]))]).largest == np.inf
+    assert detections(rows(ONE), rows(broken)).scores == pytest.approx(0.8)
+    assert values(np.array([1.0]), np.array([np.nan])).largest == np.inf
 
 
 def test_values():
+    """As part of the largest, or of a thousandth where all are smaller."""
     one = np.array([[1.0, -50.0, np.inf, np.nan]], np.float32)
-    assert compare_values("v", "b", [(one, one.reshape(4))]).largest == 0
-    assert compare_values("v", "b", [(one, one + np.float32(0.5))]).largest == pytest.approx(0.01)
-    assert compare_values("v", "b", [(np.zeros(3), np.full(3, 0.25))]).largest == 0.25
-    assert compare_values("v", "b", [(one, one[:, :2])]).largest == np.inf
+    assert values(one, one.reshape(4)) == Difference("d", "b", "i", 4, 0)
+    assert values(one, one + np.float32(0.5)).largest == pytest.approx(0.01)
+    assert values(np.array([0.02]), np.array([0.021])).largest == pytest.approx(0.05)
+    assert values(np.zeros(3), np.full(3, 1e-6)).largest == pytest.approx(1e-3)
+    assert values(one, one[:, :2]).largest == np.inf
+
+
+def test_the_worst_of_several_inputs():
+    cases = [
+        Difference("d", "b", "one", 3, 0.2, 0.1, 0),
+        Difference("d", "b", "two", 2, 0.0, 0.5, 1),
+        Difference("d", "b", "three", 1, 0.1, 0.3, 2),
+    ]
+    assert worst(cases) == Difference("d", "b", "two", 6, 0.2, 0.5, 3)
+    assert worst([Difference("v", "b", "one", 3, 0.2)]).scores is None
 
 
 def test_all_backends_agree(files, noise):
@@ -139,38 +125,51 @@ def test_all_backends_agree(files, noise):
     assert max(d.largest for d in found.differences) < 1e-5
 
 
-def test_every_layer(files, noise):
-    found = verify(*files, noise[:1], layers=True)
-    assert [d.blob for d in found.differences if d.backend == "ONNX Runtime"] == [
-        "conv", "loc", "conf", "loc_p", "conf_p", "loc_f", "conf_r", "conf_s", "conf_f", "found"]  # fmt: skip
-    assert max(d.largest for d in found.differences) < 1e-5
+class FakeNet:
+    """What pycaffe's Net is, computing with PyTorch; one value of "loc_f" and of the convolution "conv" is wrong."""
+
+    def __init__(self, prototxt, caffemodel, phase):
+        from converters.pytorch import load_net
+
+        assert phase == 1
+        self.net = load_net(prototxt, caffemodel)
+        self._layer_names = [layer.name for layer in self.net.graph.layers]
+        shapes = self.net.graph.shapes
+        self.blobs = {name: SimpleNamespace(data=np.zeros(shape, np.float32)) for name, shape in shapes.items()}
+
+    def _forward(self, first, last):
+        import torch
+
+        if first == 0:
+            self.tops = {}
+            fed = {"data": torch.from_numpy(self.blobs["data"].data.copy())}
+            with torch.no_grad():
+                self.net(fed, watch=lambda layer, tops: self.tops.update({layer.name: tops}))
+        for layer in self.net.graph.layers[first : last + 1]:
+            for name, top in zip(layer.tops, self.tops.get(layer.name, ())):
+                self.blobs[name].data = top.numpy().copy()
+            if layer.name in ("conv", "loc_f"):
+                self.blobs[layer.name].data.reshape(-1)[7] -= 1
 
 
-def test_pycaffe_where_it_is_installed(files, noise, monkeypatch):
-    """A module of pycaffe's interface, computing with PyTorch, one output wrong."""
-    import torch
-
-    from converters.pytorch import load_net
-
-    class Net:
-        def __init__(self, prototxt, caffemodel, phase):
-            assert phase == 1
-            self.net = load_net(prototxt, caffemodel)
-            shapes = self.net.graph.shapes
-            self.blobs = {name: SimpleNamespace(data=np.zeros(shape, np.float32)) for name, shape in shapes.items()}
-
-        def forward(self):
-            tops = self.net({"data": torch.from_numpy(self.blobs["data"].data)}, keep=self.blobs)
-            for name, top in tops.items():
-                self.blobs[name].data = top.detach().numpy()
-            self.blobs["loc_f"].data[0, 7] += 1
-
+@pytest.fixture
+def pycaffe(monkeypatch):
     caffe = ModuleType("caffe")
-    caffe.Net, caffe.TEST = Net, 1
+    caffe.Net, caffe.TEST, caffe.__version__ = FakeNet, 1, "1.0.0-rc5"
     monkeypatch.setitem(sys.modules, "caffe", caffe)
-    found = {d.blob: d for d in verify(*files, noise).differences if d.backend == "pycaffe"}
-    assert list(found) == ["loc_f", "conf_f", "prior", "found"]
-    assert 0.01 < found["loc_f"].values <= 1 and found["found"].largest == 0 == found["prior"].largest
+
+
+def test_pycaffe_where_it_is_installed(files, noise, pycaffe):
+    """Layer by layer: before the ReLU in place the convolution is wrong, and is named."""
+    found = verify(*files, noise, layers=True)
+    outputs = {d.blob: d for d in found.differences if d.backend == "pycaffe"}
+    assert list(outputs) == ["loc_f", "conf_f", "prior", "found"] and found.versions["pycaffe"] == "1.0.0-rc5"
+    assert 0.01 < outputs["loc_f"].values <= 1 and outputs["found"].largest == 0 == outputs["prior"].largest
+    layers = {d.blob: d.largest for d in found.layers if d.backend == "pycaffe"}
+    assert list(layers)[:3] == ["conv@conv", "conv", "loc"] and len(layers) == 12
+    assert [name for name, apart in layers.items() if apart] == ["conv@conv", "loc_f"]
+    assert found.first_apart(1e-4)["pycaffe"].blob == "conv@conv"
+    assert {d.blob for d in found.unexplained(1e-4)} == {"loc_f"}
 
 
 def no_package(name):
@@ -235,7 +234,7 @@ def test_a_net_without_onnx_form_is_still_compared(tmp_path, files, noise):
     except UserError as error:  # no OpenCV that imports it
         assert "eta is 0.9" in str(error)
     else:
-        assert "the net has no ONNX form" in found.skipped["ONNX Runtime"]
+        assert "the net has no ONNX form here" in found.skipped["ONNX Runtime"]
 
 
 def test_onnx_files_that_do_not_fit(tmp_path, files, noise):
@@ -291,11 +290,13 @@ def test_verify_command(files, tmp_path, capsys):
     verify_command.verify(*files, tmp_path / "net.onnx", [], MEAN, SCALE, 0, 1e-4, False)
     out = capsys.readouterr().out
     assert "Largest differences from PyTorch" in out and "20 detections" in out and "above" not in out
+    assert "The worst of each input" not in out and ", tolerance 0.0001" in out
     assert "pycaffe: skipped, pycaffe is not installed" in out
     with pytest.raises(typer.Exit) as caught:
         verify_command.verify(*files, None, [], MEAN, SCALE, 0, 1e-12, True)
     assert caught.value.exit_code == 1
-    assert "above 1e-12" in (out := capsys.readouterr().out) and "the first to differ is conv, in ONNX Runtime" in out
+    out = capsys.readouterr().out
+    assert "above 1e-12" in out and "ONNX Runtime first differs in layer conv: " in out
 
 
 def test_verify_finds_a_file_of_other_weights(files, tmp_path, capsys):
@@ -341,4 +342,4 @@ def test_pictures_become_blobs():
 def test_boxes_far_beyond_the_image_are_compared_by_their_size():
     far = (0, 1, 0.9, -1000, -1000, 3000, 4000)
     near = (0, 1, 0.9, -1000, -1000, 3000, 4001)
-    assert compare_detections("d", "b", [(rows(far), rows(near))], DETECTIONS).values == pytest.approx(1 / 4000)
+    assert detections(rows(far), rows(near)).values == pytest.approx(1 / 4000)

@@ -100,3 +100,16 @@ def test_lint_notes_that_it_does_not_know(tmp_path, text, message):
 def test_mistakes(text, message):
     with pytest.raises(UserError, match=r'^net.prototxt:1: layer "feed" \(\w+\): .*' + message):
         graph(text)
+
+
+def test_a_label_that_a_deployed_net_does_not_read(tmp_path):
+    """MemoryData cannot do without one; it is then neither an input nor an output."""
+    (tmp_path / "net.prototxt").write_text(
+        'layer { name: "m" type: "MemoryData" top: "data" top: "label" '
+        "memory_data_param { batch_size: 1 channels: 3 height: 2 width: 2 } }\n"
+        'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
+    )
+    graph = Graph.load(tmp_path / "net.prototxt")
+    assert (graph.inputs, graph.outputs) == ({"data": (1, 3, 2, 2)}, ["r"])
+    trained = Graph.load(tmp_path / "net.prototxt", "TRAIN")
+    assert (list(trained.inputs), trained.outputs) == (["data", "label"], ["label", "r"])

@@ -277,3 +277,11 @@ def test_layout_of_a_branch():
     around = plan.paths[0][1]
     assert len(around) == 6 and [x for x, _ in around[1:5]] == pytest.approx([around[1][0]] * 4)
     assert abs(around[1][0] - plan.centres[1][0]) > 50
+
+
+def test_every_family_has_a_colour():
+    from prototxt.boxes import family
+    from prototxt.shapes import SHAPES
+    from prototxt.svg import COLOURS
+
+    assert {family(name) for name in SHAPES} <= set(COLOURS)

@@ -149,6 +149,8 @@ def test_shapes_that_do_not_concat(load):
         ('type: "Softmax" softmax_param { axis: 9 }', "out of range"),
         ('bottom: "data" bottom: "data" type: "EuclideanLoss"', "it has 3 bottoms but takes 2"),
         ('bottom: "data" type: "SigmoidCrossEntropyLoss" top: "z"', "it names 2 tops but makes 1"),
+        ('type: "ArgMax" argmax_param { top_k: 0 }', "top_k 0 is not in 1 to 1800, the values that it picks from"),
+        ('type: "ArgMax" argmax_param { top_k: 4 axis: 1 }', "top_k 4 is not in 1 to 3"),
         ('type: "Slice" slice_param { slice_point: 3 }', "must rise and stay below 3"),
         ('type: "Scale" scale_param { axis: 2 num_axes: 3 }', "reach beyond its 4 axes"),
     ],
@@ -231,3 +233,17 @@ def test_oracle_shapes(shared):
                 continue
             checked += 1
     assert len(index) == 288 and checked == 399
+
+
+def test_a_loss_without_a_top_counts(load):
+    """Caffe gives it a top of its own; the weight is for that one."""
+    graph = load(
+        """
+layer { name: "d" type: "Input" top: "x" top: "y" input_param { shape { dim: 4 dim: 3 } shape { dim: 4 } } }
+layer { name: "a" type: "SoftmaxWithLoss" bottom: "x" bottom: "y" loss_weight: 2 }
+layer { name: "b" type: "SoftmaxWithLoss" bottom: "x" bottom: "y" top: "loss" }
+""",
+        head="",
+    )
+    assert graph.outputs == ["(automatic) a", "loss"]
+    assert graph.shapes["(automatic) a"] == ()

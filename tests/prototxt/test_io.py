@@ -10,7 +10,7 @@ import pytest
 from prototxt import schema
 from prototxt.errors import UserError, nearest
 from prototxt.files import atomic_write
-from prototxt.io import read_binary, read_net, read_solver, write_binary, write_text
+from prototxt.io import read_binary, read_bytes, read_net, read_solver, write_binary, write_text
 from prototxt.registry import Registry
 
 
@@ -34,6 +34,18 @@ def test_missing_file_and_folder(tmp_path):
         read_net(tmp_path / "none.prototxt")
     with pytest.raises(UserError, match="this is a folder"):
         read_net(tmp_path)
+
+
+def test_a_name_that_no_file_has():
+    with pytest.raises(UserError, match=r"'a\\x00b': this is no name of a file: embedded null byte"):
+        read_bytes("a\0b")
+
+
+def test_a_hole_of_terabytes(tmp_path):
+    with open(tmp_path / "net.caffemodel", "wb") as file:
+        file.truncate(1 << 42)  # takes no space
+    with pytest.raises(UserError, match=r"net.caffemodel: reading it would take 4,398.0 GB of memory, and .* are free"):
+        read_bytes(tmp_path / "net.caffemodel")
 
 
 def test_weights_given_as_net(tmp_path):

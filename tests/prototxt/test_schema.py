@@ -17,21 +17,44 @@ from prototxt import schema
 
 # What forks of Caffe added: the field of LayerParameter, and its number.
 FORKS = {
+    "continuation_indicator_param": 93,
+    "lstm_param": 97,
     "swish_param": 147,
     "clip_param": 148,
     "upsample_param": 149,
     "mish_param": 150,
     "bn_param": 152,
+    "reorg_param": 159,
+    "reverse_param": 160,
     "shuffle_channel_param": 164,
     "relu6_param": 208,
     "interp_param": 2143,
+    "quantization_param": 2158,
     "proposal_param": 2201,
     "psroi_pooling_param": 10001,
+    "transpose_param": 8266710,
     "roi_pooling_param": 8266711,
 }
 
 # Fields that later Caffes and forks added to a message of SSD-Caffe.
-LATER = {"PoolingParameter": {"round_mode": 13, "ceil_mode": 1013}}
+LATER = {
+    "DataParameter": {"shuffle": 1011, "cache": 1012, "threads": 1013, "parser_threads": 1014, "precache": 1016},
+    "BatchNormParameter": {"scale_filler": 5, "bias_filler": 6, "scale_bias": 7},
+    "DropoutParameter": {"scale_train": 2, "sample_weights_test": 102},
+    "NonMaximumSuppressionParameter": {"soft_nms": 104, "theta": 105},
+    "PoolingParameter": {"round_mode": 13, "ceil_mode": 1013},
+    "NetParameter": {
+        **{"default_forward_type": 11, "default_backward_type": 12, "default_forward_math": 13},
+        **{"default_backward_math": 14, "global_grad_scale": 15, "global_grad_scale_adaptive": 16},
+        **{"default_conv_algos_override": 17, "reduce_buckets": 18, "default_cudnn_math_override": 19},
+        **{"eltwise_mem_sharing": 20, "engine": 1009},
+    },
+    "LayerParameter": {
+        **{"forward_type": 2145, "backward_type": 2146, "forward_math": 2147, "backward_math": 2148},
+        **{"cudnn_math_override": 2150, "engine": 2149},
+        **FORKS,
+    },
+}
 
 PROTO = Path(prototxt.__file__).with_name("caffe.proto")
 
@@ -90,7 +113,7 @@ def test_schema_is_that_of_ssd_caffe(shared):
     forks = {fields[name].message_type.name for name in FORKS}
     assert messages - forks == set(recorded["messages"]) and len(forks) == len(FORKS)
     for name, fields in recorded["messages"].items():
-        later = LATER.get(name, FORKS if name == "LayerParameter" else {})
+        later = LATER.get(name, {})
         ours = [f for f in schema.message_class(name).DESCRIPTOR.fields if later.get(f.name) != f.number]
         assert [f.name for f in ours] == list(fields), name
         for field in ours:
@@ -109,6 +132,7 @@ def test_enums_are_those_of_ssd_caffe(shared):
         enums += [] if message.name in forks else message.enum_types
     ours = {e.full_name.removeprefix("caffe."): {v.name: v.number for v in e.values} for e in enums}
     assert ours.pop("PoolingParameter.RoundMode") == {"CEIL": 0, "FLOOR": 1}
+    assert list(ours.pop("Type")) == ["DOUBLE", "FLOAT", "FLOAT16", "INT", "UINT", "BOOL"]
     assert ours == recorded
 
 

@@ -60,7 +60,7 @@ layer { name: "c" type: "Yolo" bottom: "b" top: "c" yolo_param: { anchors: [1, 2
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("layer { relo_param: 3 }", 'net.prototxt:1:9: LayerParameter has no field "relo_param"'),
+        ('layer { type: "ReLU" relo_param: 3 }', 'net.prototxt:1:22: LayerParameter has no field "relo_param"'),
         ("layer { nmae { a: 1 } }", 'net.prototxt:1:9: LayerParameter has no field "nmae" (did you mean "name"?)'),
         ("layer { relo_param { a { b: 1 }", 'net.prototxt:1:32: the file ends inside relo_param; expected "}"'),
         ("state_param { a: 1 }", 'net.prototxt:1:1: NetParameter has no field "state_param"'),
@@ -72,6 +72,39 @@ layer { name: "c" type: "Yolo" bottom: "b" top: "c" yolo_param: { anchors: [1, 2
 )
 def test_mistakes(text, message, tmp_path, monkeypatch):
     assert refused(tmp_path, monkeypatch, text).startswith(message)
+
+
+def test_all_fields_of_a_net_at_once(tmp_path, monkeypatch):
+    """Numbers, strings, lists and messages; one that stands in many layers is told once, with its lines."""
+    lines = [
+        'name: "a" speed: 3',
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } colour: "red" "dish" }',
+        'layer { name: "a" type: "ReLU" bottom: "x" top: "a" relu_param { negative_slop: 0.1 bits: [1, 2] } }',
+        'layer { name: "b" type: "ReLU" bottom: "a" top: "b" relu_param { bits: [] } many { of: { them: 1 } } }',
+        'layer { name: "c" type: "ReLU" bottom: "b" top: "c" relu_param { bits: -3 } }',
+    ]
+
+    def at(number: int, word: str) -> str:
+        column = lines[number - 1].index(word)
+        return f"    {lines[number - 1]}\n    {' ' * column}^"
+
+    fix = "\n  fix: take it out if the result does not depend on it; the fields of forks that are known: "
+    for read in (Graph.load, read_net):
+        assert refused(tmp_path, monkeypatch, "\n".join(lines), read) == "\n".join([
+            'net.prototxt:1:11: NetParameter has no field "speed"', at(1, "speed"),
+            'net.prototxt:2:82: LayerParameter has no field "colour"', at(2, "colour"),
+            'net.prototxt:3:66: ReLUParameter has no field "negative_slop" (did you mean "negative_slope"?)',
+            at(3, "negative_slop"),
+            'net.prototxt:3:85: ReLUParameter has no field "bits"; nor on the lines 4, 5', at(3, "bits"),
+            'net.prototxt:4:77: LayerParameter has no field "many"', at(4, "many"),
+        ]) + fix + "docs/compatibility.md"  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["speed", "speed 3", "speed: }", "speed: :", "speed ["])
+def test_what_has_no_value_is_no_field(text, tmp_path, monkeypatch):
+    assert refused(tmp_path, monkeypatch, text) == (
+        f'net.prototxt:1:1: NetParameter has no field "speed"\n    {text}\n    ^'
+    )
 
 
 def test_deep_nesting_is_read_over(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from converters.onnx.builder import Builder
 from converters.onnx.layers.table import NODES
 from prototxt.graph import Layer
 
+_DRAWS = "it draws at random in testing, too, which has no ONNX form"
 _PLAIN = {"AbsVal": "Abs", "BNLL": "Softplus", "Sigmoid": "Sigmoid", "TanH": "Tanh"}
 
 
@@ -63,9 +64,28 @@ def softmax(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
     return [build.node("Softmax", bottoms, layer, axis=layer.p.axis)]
 
 
-@NODES.register("Dropout", "Split")
-def same(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:  # Dropout does nothing outside training
+@NODES.register("Split")
+def same(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
     return bottoms * len(layer.tops)
+
+
+@NODES.register("Dropout")
+def dropout(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:  # outside training
+    p = layer.p
+    if p.sample_weights_test:
+        raise layer.error(_DRAWS, fix="drop sample_weights_test from the deploy prototxt")
+    return bottoms if p.scale_train else [_times(build, layer, bottoms[0], 1 - p.dropout_ratio)]
+
+
+@NODES.register("spatial_dropout.SpatialDropoutLayer")
+def spatial_dropout(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    if layer.p.trains:
+        raise layer.error(_DRAWS, fix="write 'phase': 'TEST' into its param_str")
+    return [_times(build, layer, bottoms[0], 1 / (1 - layer.p.ratio))]
+
+
+def _times(build: Builder, layer: Layer, value: str, factor: float) -> str:
+    return build.node("Mul", [value, build.constant(factor, f"{layer.name}/scale")], layer)
 
 
 @NODES.register("Silence")

@@ -1,10 +1,11 @@
-"""Convolution, Deconvolution, InnerProduct."""
+"""Convolution, Deconvolution, InnerProduct, Embed."""
 
 from __future__ import annotations
 
 from math import prod
 
 import numpy as np
+from onnx import TensorProto
 
 from converters.onnx.builder import Builder
 from converters.onnx.layers.table import NODES
@@ -47,3 +48,10 @@ def inner_product(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]
     matrix = build.constant(weight if layer.p.transpose else weight.T, f"{layer.name}/weight")
     top = build.node("MatMul", [build.node("Reshape", [bottoms[0], rows], layer), matrix], layer)
     return [build.node("Add", [top, build.constant(bias[0], f"{layer.name}/bias")], layer) if bias else top]
+
+
+@NODES.register("Embed")
+def embed(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    weight, *bias = _learned(build, layer)
+    top = build.node("Gather", [weight, build.node("Cast", bottoms, layer, to=TensorProto.INT64)], layer, axis=0)
+    return [build.node("Add", [top, *bias], layer) if bias else top]

@@ -1,4 +1,4 @@
-"""Inputs become inputs of the ONNX graph (`converters.onnx.export`); a data layer that reads a database has no form."""
+"""What a program feeds becomes an input of the ONNX graph (`converters.onnx.export`); what reads a file has no form."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from converters.onnx.layers.table import NODES
 from prototxt.graph import Layer
 
 
-@NODES.register("Input")
+@NODES.register("Input", "MemoryData")
 def input_(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
     return [build.unique(top) for top in layer.tops]

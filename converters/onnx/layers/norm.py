@@ -9,25 +9,25 @@ import numpy as np
 from converters.onnx.builder import Builder
 from converters.onnx.layers.table import NODES, like_bottom
 from prototxt.graph import Layer
-from prototxt.shapes.norm import keeps_statistics
+from prototxt.shapes.norm import keeps_statistics, scales_itself
 from prototxt.shapes.table import axis_of
 
 
 @NODES.register("BatchNorm")
 def batch_norm(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
     p = layer.p
-    if p.HasField("use_global_stats") and not p.use_global_stats:
+    if p.HasField("use_global_stats") and not p.use_global_stats and not scales_itself(p):
         raise layer.error(
             "use_global_stats: false normalises with the batch, which has no ONNX form",
             fix="drop use_global_stats from the deploy prototxt",
         )
     if len(layer.bottom_shapes[0]) < 2:
         raise layer.error("its bottom has no axis of channels, which has no ONNX form", expected="N x C …")
-    mean, variance, factor = build.blobs(layer)
+    mean, variance, factor, *affine = build.blobs(layer)
     scale = 0.0 if factor.reshape(-1)[0] == 0 else 1.0 / factor.reshape(-1)[0]  # the blobs are sums
     constants = {
-        "scale": np.ones_like(mean),
-        "bias": np.zeros_like(mean),
+        "scale": affine[0] if affine else np.ones_like(mean),
+        "bias": affine[1] if affine else np.zeros_like(mean),
         "mean": mean * scale,
         "variance": variance * scale,
     }
@@ -80,7 +80,8 @@ def scale(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
     blobs = [build.constant(blob.reshape(_spread(blob.shape, layer)), f"{layer.name}/{i}")
              for i, blob in enumerate(build.blobs(layer))]  # fmt: skip
     if len(bottoms) == 2:
-        shape = build.constant(_spread(layer.bottom_shapes[1], layer), f"{layer.name}/shape", np.int64)
+        as_it_is = (0,) * len(layer.bottom_shapes[1])  # so that an open batch stays open
+        shape = build.constant(_spread(as_it_is, layer), f"{layer.name}/shape", np.int64)
         blobs.insert(0, build.node("Reshape", [bottoms[1], shape], layer))
     value = bottoms[0]
     for op, blob in zip(["Add"] if layer.type == "Bias" else ["Mul", "Add"], blobs):

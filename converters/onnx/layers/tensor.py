@@ -50,6 +50,18 @@ def permute(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
     return [build.node("Transpose", bottoms, layer, perm=permutation(layer.p, len(layer.bottom_shapes[0])))]
 
 
+@NODES.register("Transpose")
+def transpose(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    return [build.node("Transpose", bottoms, layer, perm=list(layer.p.dim))]
+
+
+@NODES.register("Reverse")
+def reverse(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    step, axis = LayerBuilder(build, layer), axis_of(layer.p.axis, layer.bottom_shapes[0])
+    backwards = (("starts", -1), ("ends", np.iinfo(np.int64).min), ("axes", axis), ("steps", -1))
+    return [step.node("Slice", bottoms[0], *(step.ints([value], name) for name, value in backwards))]
+
+
 @NODES.register("Flatten", "Reshape")
 def reshape(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
     before, after = layer.bottom_shapes[0], layer.top_shapes[0]
@@ -122,6 +134,16 @@ def shuffle_channel(build: Builder, layer: Layer, bottoms: list[str]) -> list[st
     groups = step.ints([0, layer.p.group, shape[1] // layer.p.group, -1], "groups")
     dealt = step.node("Transpose", step.node("Reshape", bottoms[0], groups), perm=[0, 2, 1, 3])
     return [step.node("Reshape", dealt, step.node("Shape", bottoms[0]))]
+
+
+@NODES.register("Reorg")
+def reorg(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    step, stride, (channels, height, width) = LayerBuilder(build, layer), layer.p.stride, layer.bottom_shapes[0][1:]
+    if layer.p.reverse:
+        return [step.node("DepthToSpace", bottoms[0], blocksize=stride)]
+    maps = step.ints([0, channels // stride**2, height * stride, width * stride], "maps")
+    cells = step.node("SpaceToDepth", step.node("Reshape", bottoms[0], maps), blocksize=stride)
+    return [step.node("Reshape", cells, step.ints([0, *layer.top_shapes[0][1:]], "shape"))]
 
 
 @NODES.register("Axpy")

@@ -118,10 +118,19 @@ def threshold(layer: Layer) -> Compute:
 
 @MODULES.register("Dropout")
 def dropout(layer: Layer) -> Compute:  # in training the kept values are scaled by 1 / (1 - ratio)
-    ratio = layer.p.dropout_ratio
+    p, ratio = layer.p, layer.p.dropout_ratio
     if not 0 <= ratio < 1:
         raise layer.error(f"dropout_ratio is {ratio:g}", expected="at least 0 and below 1")
-    return lambda x: F.dropout(x, ratio, training=layer.phase == "TRAIN")
+    drops = layer.phase == "TRAIN" or p.sample_weights_test
+    if p.scale_train:
+        return lambda x: F.dropout(x, ratio, training=drops)
+    return lambda x: F.dropout(x, ratio, training=drops) * (1 - ratio)  # a fork's way: testing scales, not training
+
+
+@MODULES.register("spatial_dropout.SpatialDropoutLayer")
+def spatial_dropout(layer: Layer) -> Compute:
+    p = layer.p
+    return lambda x: F.dropout2d(x, p.ratio, training=True) if p.trains else x / (1 - p.ratio)
 
 
 @MODULES.register("Softmax")

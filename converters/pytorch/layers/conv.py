@@ -1,4 +1,4 @@
-"""Convolution, Deconvolution, InnerProduct."""
+"""Convolution, Deconvolution, InnerProduct, Embed."""
 
 from __future__ import annotations
 
@@ -49,3 +49,16 @@ class InnerProduct(_Weighted):
     def forward(self, x: Tensor) -> Tensor:
         flat = x.flatten(axis_of(self.layer.p.axis, tuple(x.shape)))
         return F.linear(flat, self.weight.T if self.layer.p.transpose else self.weight, self.bias)
+
+
+@MODULES.register("Embed")
+class Embed(_Weighted):
+    """Row numbers […] -> rows of the weight […, num_output]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.detach().long()
+        if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < len(self.weight):
+            found = f"its bottom asks for rows {int(rows.min())} to {int(rows.max())}"
+            raise self.layer.error(found, expected=f"0 to {len(self.weight) - 1}")
+        top = F.embedding(rows, self.weight)
+        return top if self.bias is None else top + self.bias

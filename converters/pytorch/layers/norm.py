@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from converters.pytorch.layers.table import MODULES, CaffeLayer, Compute
 from prototxt.graph import Layer
-from prototxt.shapes.norm import keeps_statistics
+from prototxt.shapes.norm import keeps_statistics, scales_itself
 from prototxt.shapes.table import axis_of
 
 
@@ -20,9 +20,11 @@ class BatchNorm(CaffeLayer):
     The blobs are sums: each forward on the batch's own statistics multiplies all three by
     `moving_average_fraction` and adds the batch mean, the unbiased batch variance and 1. So the
     running mean is blob 0 / blob 2; a blob 2 of zero means mean and variance 0. Source: Caffe's BatchNorm.
+    NVIDIA's may scale and shift by two more blobs; testing then always takes the running statistics.
     """
 
     blob_names = ("mean_sum", "variance_sum", "scale_factor")
+    filler_fields = ("", "", "", "scale_filler", "bias_filler")
 
     def __init__(self, layer: Layer) -> None:
         super().__init__(layer)
@@ -31,9 +33,22 @@ class BatchNorm(CaffeLayer):
         p = layer.p
         if not layer.bottom_shapes[0]:
             raise layer.error("its bottom is a scalar", expected="at least 1 axis")
+        self.weight = self.bias = None
+        if scales_itself(p):
+            self._add_affine(layer)
+            return
         if any(spec.lr_mult for spec in layer.proto.param):
             raise layer.error("its statistics are not learned", expected="`lr_mult: 0` in each `param`, or no `param`")
         self.use_global_stats = p.use_global_stats if p.HasField("use_global_stats") else layer.phase == "TEST"
+
+    def _add_affine(self, layer: Layer) -> None:
+        if layer.phase == "TRAIN":
+            raise layer.error(
+                "NVIDIA's way to train it with a scale_bias is not supported", fix="give it a Scale layer instead"
+            )
+        self.use_global_stats, self.blob_names = True, (*self.blob_names, "weight", "bias")
+        for name, shape in zip(self.blob_names[3:], layer.blob_shapes[3:]):
+            setattr(self, name, nn.Parameter(torch.zeros(shape)))
 
     def forward(self, x: Tensor) -> Tensor:
         columns = x if x.dim() > 1 else x[:, None]
@@ -43,7 +58,7 @@ class BatchNorm(CaffeLayer):
     def _by_running(self, x: Tensor) -> Tensor:
         factor = torch.where(self.scale_factor == 0, 0.0, 1.0 / self.scale_factor)
         mean, variance = self.mean_sum * factor, self.variance_sum * factor
-        return F.batch_norm(x, mean, variance, eps=self.layer.p.eps)
+        return F.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.layer.p.eps)
 
     def _by_batch(self, x: Tensor) -> Tensor:
         mean, variance = torch.zeros_like(self.mean_sum), torch.zeros_like(self.variance_sum)

@@ -12,7 +12,7 @@ from torch import Tensor
 from converters.pytorch.layers.table import MODULES, Compute
 from prototxt.graph import Layer
 from prototxt.shapes.table import axis_of
-from prototxt.shapes.tensor import crop_offsets, permutation
+from prototxt.shapes.tensor import crop_offsets, interp_hw, permutation
 
 
 @MODULES.register("Concat")
@@ -61,6 +61,16 @@ def _maximum(first: Tensor, second: Tensor, *others: Tensor) -> Tensor:
 def permute(layer: Layer) -> Compute:
     order = permutation(layer.p, len(layer.bottom_shapes[0]))
     return lambda x: x.permute(order).contiguous()
+
+
+@MODULES.register("Transpose")
+def transpose(layer: Layer) -> Compute:
+    return lambda x: x.permute(*layer.p.dim).contiguous()
+
+
+@MODULES.register("Reverse")
+def reverse(layer: Layer) -> Compute:
+    return lambda x: x.flip(layer.p.axis)
 
 
 @MODULES.register("Flatten")
@@ -123,10 +133,7 @@ def _largest(x: Tensor, count: int, axis: int) -> tuple[Tensor, Tensor]:
 
 @MODULES.register("ArgMax")
 def arg_max(layer: Layer) -> Compute:
-    p, shape = layer.p, layer.bottom_shapes[0]
-    classes = shape[axis_of(p.axis, shape)] if p.HasField("axis") else prod(shape[1:])
-    if not 1 <= p.top_k <= classes:
-        raise layer.error(f"top_k is {p.top_k}", expected=f"1 to {classes}, the number of values to choose from")
+    p = layer.p
 
     def forward(x: Tensor) -> Tensor:
         x = x.detach()
@@ -145,6 +152,22 @@ def shuffle_channel(layer: Layer) -> Compute:  # channels 0…5 of 2 groups: 0 3
     return lambda x: x.unflatten(1, (layer.p.group, -1)).transpose(1, 2).flatten(1, 2)
 
 
+@MODULES.register("Reorg")
+def reorg(layer: Layer) -> Compute:  # Source: darknet's reorg, in YOLO9000 (2017) the passthrough layer
+    stride, (channels, height, width) = layer.p.stride, layer.bottom_shapes[0][1:]
+    inner, top = channels // stride**2, layer.top_shapes[0][1:]
+
+    def forward(x: Tensor) -> Tensor:  # the bottom's values as maps of inner x H·s x W·s, whose cells become channels
+        maps = x.reshape(-1, inner, height, stride, width, stride)
+        return maps.permute(0, 3, 5, 1, 2, 4).reshape(-1, *top)
+
+    def backward(x: Tensor) -> Tensor:
+        maps = x.reshape(-1, stride, stride, inner, height, width)
+        return maps.permute(0, 3, 4, 1, 5, 2).reshape(-1, *top)
+
+    return backward if layer.p.reverse else forward
+
+
 @MODULES.register("Axpy")
 def axpy(layer: Layer) -> Compute:  # factor · x + y, a factor for each channel
     return lambda factor, x, y: factor.reshape(*factor.shape[:2], *[1] * (x.dim() - 2)) * x + y
@@ -154,9 +177,9 @@ def axpy(layer: Layer) -> Compute:  # factor · x + y, a factor for each channel
 def interp(layer: Layer) -> Compute:  # [N, C, H, W] -> [N, C, H', W']; the corners stay the corners
     p = layer.p
 
-    def forward(x: Tensor) -> Tensor:
+    def forward(x: Tensor, *others: Tensor) -> Tensor:
         x = x[:, :, -p.pad_beg : x.shape[2] + p.pad_end, -p.pad_beg : x.shape[3] + p.pad_end]
-        size_hw = p.size_hw or [((size - 1) // p.shrink) * p.zoom + 1 for size in x.shape[2:]]
+        size_hw = interp_hw(p, x.shape[2:], [bottom.shape for bottom in (x, *others)])
         return F.interpolate(x, tuple(size_hw), mode="bilinear", align_corners=True)
 
     return forward

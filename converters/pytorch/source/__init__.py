@@ -21,6 +21,7 @@ from prototxt.shapes import SOURCES
 __all__ = ["source_layout", "source_text"]
 
 _LONGEST_NAME = 80
+_PARTS = ("parts.py", "regions.py")
 _IMPORTS: tuple[dict[str, str], ...] = (  # by the name that needs them
     {"Tensor": "from __future__ import annotations"},
     {"math": "import math", "dataclass": "from dataclasses import dataclass", "Path": "from pathlib import Path"},
@@ -173,14 +174,15 @@ def _example(graph: Graph, title: str, weights_name: str) -> str:
 
 @cache
 def _parts() -> dict[str, str]:
-    """Name -> text of each definition in `parts.py`, in its order."""
-    text = resources.files(__package__).joinpath("parts.py").read_text("utf-8")
-    lines = text.splitlines()
+    """Name -> text of each definition in the files of parts, in their order."""
     found = {}
-    for node in ast.parse(text).body:
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
-            start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-            found[node.name] = "\n".join(lines[start - 1 : node.end_lineno])
+    for name in _PARTS:
+        text = resources.files(__package__).joinpath(name).read_text("utf-8")
+        lines = text.splitlines()
+        for node in ast.parse(text).body:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+                start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+                found[node.name] = "\n".join(lines[start - 1 : node.end_lineno])
     return found
 
 

@@ -68,6 +68,41 @@ class Normalize(nn.Module):
         return x / norm * spread(self.scale, x, 1)
 
 
+class Embed(nn.Module):
+    """Rows of a table, plus a bias."""
+
+    def __init__(self, rows: int, values: int, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(rows, values))
+        self.bias = nn.Parameter(torch.zeros(values)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        top = F.embedding(x.long(), self.weight)
+        return top if self.bias is None else top + self.bias
+
+
+class Recurrent(nn.Module):
+    """An LSTM, [T, N, …] -> [T, N, H]; a sequence begins in the first step, and where goes_on [T, N] is 0."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight_x = nn.Parameter(torch.zeros(4 * outputs, inputs))
+        self.weight_h = nn.Parameter(torch.zeros(4 * outputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(4 * outputs))
+
+    def forward(self, x: Tensor, goes_on: Tensor | None = None) -> Tensor:
+        from_input = F.linear(x.flatten(2), self.weight_x, self.bias)
+        hidden = cell = x.new_zeros(x.shape[1], self.weight_h.shape[1])
+        steps = []
+        for t in range(len(x)):
+            keeps = 1 if goes_on is None else goes_on[t, :, None]
+            enter, keep, leave, candidate = (from_input[t] + F.linear(keeps * hidden, self.weight_h)).chunk(4, 1)
+            cell = keeps * keep.sigmoid() * cell + enter.sigmoid() * candidate.tanh()
+            hidden = leave.sigmoid() * cell.tanh()
+            steps.append(hidden)
+        return torch.stack(steps)
+
+
 def mvn(x: Tensor, across_channels: bool, normalize_variance: bool, eps: float) -> Tensor:
     """x minus its mean, and divided by its deviation + eps: of each channel, or of each image."""
     rows = x.flatten(1 if across_channels else 2) if x.dim() > 2 - across_channels else x.unsqueeze(-1)
@@ -235,8 +270,8 @@ def overlaps(box: Tensor, others: Tensor) -> Tensor:
     return torch.where(inside > 0, inside / (area + areas - inside), 0)
 
 
-def suppress(boxes: Tensor, threshold: float, eta: float = 1.0) -> list[int]:
-    """Greedy non-maximum suppression: which of the boxes [K, 4], given by descending score, stay.
+def suppress(boxes: Tensor, threshold: float, eta: float = 1.0, most: int | None = None) -> list[int]:
+    """Greedy non-maximum suppression: which of the boxes [K, 4], given by descending score, stay; at most `most`.
 
     A box is dropped when its overlap with a kept one is above the threshold, which falls by the factor `eta` after
     each kept box while it is above 0.5.
@@ -245,6 +280,8 @@ def suppress(boxes: Tensor, threshold: float, eta: float = 1.0) -> list[int]:
     worst = torch.zeros(len(boxes))
     kept = []
     for i in range(len(boxes)):
+        if len(kept) == most:
+            break
         if worst[i] > bound:
             continue
         kept.append(i)

@@ -82,6 +82,15 @@ CASES = {
         ),
         (
             clean(
+                "deploy.prototxt",
+                ('"c1_conf" type: "Convolution"', '"c1_conf" type: "ConvolutionDepthwise"'),
+                ('bottom: "flat"', 'bottom: "conf"'),
+                (SCORES, ""),
+            ),
+            ['warning out: its bottom "conf" holds raw scores of layer "c1_conf" => put a Softmax'],
+        ),
+        (
+            clean(
                 "train.prototxt",
                 ('bottom: "conf" bottom: "prior"', 'bottom: "flat" bottom: "prior"'),
                 (BODY, BODY + SCORES),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.prototxt.lint_cases.nets import clean
+from tests.prototxt.lint_cases.nets import CLEAN, clean
+
+DEPTHWISE = {name: text.replace('"c2" type: "', '"c2" type: "Depthwise') for name, text in CLEAN.items()}
 
 CASES = {
     "shared-weights": [
@@ -33,6 +35,12 @@ CASES = {
                 "warning c1_prior: other max_sizes, offset than in the train net (train.prototxt:14) => alike",
                 "warning c2_prior: other step than in the train net (train.prototxt:21) => alike",
             ],
+        ),
+        (DEPTHWISE, []),
+        (
+            DEPTHWISE
+            | {"deploy.prototxt": DEPTHWISE["deploy.prototxt"].replace("size: 1 bias", "size: 1 dilation: 2 bias")},
+            ["warning c2: other dilation than in the train net (train.prototxt:4) => alike"],
         ),
         # The step that Caffe works out by itself is the same; one for another input size cannot be compared.
         (clean("deploy.prototxt", ("min_size: 16 step: 4", "min_size: 16")), []),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.prototxt.lint_cases.nets import CONV, FROZEN, INPUT, LABEL, PLAIN, TARGET, clean, layer, net
 
+DEPTHWISE = CONV.replace("Convolution", "ConvolutionDepthwise").replace("num_output: 4", "num_output: 3")
 CASES = {
     "param-count": [
         (
@@ -46,6 +47,10 @@ CASES = {
     ],
     "no-filler": [
         (net(INPUT, LABEL, PLAIN, TARGET), ["warning c: it has no weight_filler => xavier"]),
+        (
+            net(INPUT, LABEL, PLAIN.replace("Convolution", "DepthwiseConvolution").replace("4", "3"), TARGET),
+            ["warning c: it has no weight_filler => xavier"],
+        ),
         (net(INPUT, PLAIN), []),
     ],
     "untrained": [
@@ -63,6 +68,18 @@ CASES = {
         (
             net(INPUT, LABEL, CONV, TARGET.replace(" }\n", " propagate_down: false propagate_down: true }\n")),
             ["warning c: no loss depends on its weights => lead it to a loss"],
+        ),
+        (  # a gradient goes into the map that regions are pooled from, and not into the regions
+            net(
+                INPUT,
+                layer("rois", "Input", body="input_param { shape { dim: [2, 5, 1, 1] } }"),
+                layer("truth", "Input", body="input_param { shape { dim: [2, 4, 1, 1] } }"),
+                CONV,
+                layer("d", "Scale", "rois", body="scale_param { filler { value: 2 } }"),
+                layer("p", "ROIPooling", "c d", body="roi_pooling_param { pooled_h: 1 pooled_w: 1 }"),
+                layer("loss", "EuclideanLoss", "p truth"),
+            ),
+            ["warning d: no loss depends on its weights => lead it to a loss"],
         ),
     ],
     "no-loss": [
@@ -85,10 +102,20 @@ CASES = {
     ],
     "bias-before-batchnorm": [
         (
-            net(INPUT, CONV, layer("b", "BatchNorm", "c", "c", FROZEN)),
+            net(INPUT, LABEL, CONV, layer("b", "BatchNorm", "c", "c", FROZEN), TARGET),
             ['warning c: its bias has no effect: BatchNorm "b" takes the mean away => bias_term: false'],
         ),
+        (
+            net(INPUT, CONV, layer("b", "BatchNorm", "c", "c", FROZEN)),
+            ['note c: its bias has no effect: BatchNorm "b" takes the mean away => bias_term: false'],
+        ),
         (net(INPUT, CONV, layer("b", "BatchNorm", "c", body=FROZEN), layer("r", "ReLU", "c")), []),
+        (
+            net(INPUT, DEPTHWISE, layer("b", "BN", "c", "c")),
+            ['note c: its bias has no effect: BN "b" takes the mean away => bias_term: false'],
+        ),
+        (net(INPUT, DEPTHWISE, layer("b", "BN", "c", "c", "bn_param { bn_mode: INFERENCE }")), []),
+        (net(INPUT, DEPTHWISE, layer("b", "BN", "c", "c", "bn_param { frozen: true }")), []),
         (
             net(
                 INPUT,
@@ -98,6 +125,16 @@ CASES = {
                 TARGET,
             ),
             [],
+        ),
+    ],
+    "precision": [
+        (
+            net(INPUT, layer("r", "ReLU", "data", body="forward_type: FLOAT16 backward_math: FLOAT16")),
+            ["note r: forward_type, backward_math: it computes so in one fork of Caffe alone => nothing, unless"],
+        ),
+        (
+            net(INPUT, layer("r", "ReLU", "data", body="quantization_param { bw_params: 8 } forward_type: FLOAT")),
+            ["note r: quantization_param: it computes so in one fork of Caffe alone => nothing, unless"],
         ),
     ],
     "batchnorm-statistics": [

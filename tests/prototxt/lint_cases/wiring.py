@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.prototxt.lint_cases.nets import BODY, CONV, FROZEN, INPUT, LABEL, TARGET, clean, layer, net
 
+SIZES = "memory_data_param { batch_size: 2 channels: 3 height: 8 width: 8 }"
+
 CASES = {
     "phase-rules": [
         (
@@ -86,6 +88,14 @@ CASES = {
             net(INPUT, layer("extra", "Input", body="input_param { shape { dim: 1 } }"), CONV),
             ['warning extra: nobody reads the blob "extra" that it feeds => Silence'],
         ),
+        (
+            net(
+                layer("m", "MemoryData", "", "data label", SIZES),
+                layer("n", "MemoryData", "", "other label2", SIZES),
+                CONV,
+            ),
+            ['warning n: nobody reads the blob "other" that it feeds => Silence'],
+        ),
     ],
     "in-place-branch": [
         (
@@ -125,6 +135,11 @@ CASES = {
             ['warning b: it overwrites in place what layer "r" (ReLU) needs for its gradient => of its own'],
         ),
         (net(INPUT, LABEL, CONV, layer("b", "Sigmoid", "c", "c"), layer("r", "ReLU", "c", "c"), TARGET), []),
+        (
+            net(INPUT, LABEL, CONV, layer("r", "ReLU6", "c", "c"), layer("d", "Dropout", "c", "c"), TARGET),
+            ['warning d: it overwrites in place what layer "r" (ReLU6) needs for its gradient => of its own'],
+        ),
+        (net(INPUT, LABEL, CONV, layer("r", "ReLU6", "c", "c"), layer("s", "ReLU", "c", "c"), TARGET), []),
     ],
     "duplicate-name": [
         (

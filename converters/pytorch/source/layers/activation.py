@@ -18,7 +18,7 @@ for _type, _text in {
     "TanH": "torch.tanh({0})",
     "BNLL": "F.softplus({0})",
     "ReLU6": "F.relu6({0})",
-    "Dropout": "{0}",  # of a deployed net
+    "Mish": "F.mish({0})",
 }.items():
     FORMS.register(_type)(_function(_text))
 
@@ -27,6 +27,17 @@ for _type, _text in {
 def relu(layer: Layer) -> Form:
     slope = layer.p.negative_slope
     return Form(f"F.leaky_relu({{0}}, {number(slope)})" if slope else "F.relu({0})")
+
+
+@FORMS.register("Clip")
+def clip(layer: Layer) -> Form:
+    return Form(f"{{0}}.clamp({number(layer.p.min)}, {number(layer.p.max)})")
+
+
+@FORMS.register("Swish")
+def swish(layer: Layer) -> Form:  # x · sigmoid(beta · x)
+    beta = layer.p.beta
+    return Form("F.silu({0})" if beta == 1 else f"{{0}} * torch.sigmoid({number(beta)} * {{0}})")
 
 
 @FORMS.register("PReLU")
@@ -86,3 +97,21 @@ def _linear(scale: float, shift: float) -> str:
     if shift:
         text += f" + {number(shift)}" if shift > 0 else f" - {number(-shift)}"
     return text
+
+
+@FORMS.register("Dropout")
+def dropout(layer: Layer) -> Form:  # of a deployed net
+    p = layer.p
+    if p.sample_weights_test:
+        return Form(f"F.dropout({{0}}, {number(p.dropout_ratio)})" + _by(1 if p.scale_train else 1 - p.dropout_ratio))
+    return Form("{0}" + _by(1 if p.scale_train else 1 - p.dropout_ratio))
+
+
+@FORMS.register("spatial_dropout.SpatialDropoutLayer")
+def spatial_dropout(layer: Layer) -> Form:
+    p = layer.p
+    return Form(f"F.dropout2d({{0}}, {number(p.ratio)})" if p.trains else "{0}" + _by(1 / (1 - p.ratio)))
+
+
+def _by(factor: float) -> str:
+    return "" if factor == 1 else f" * {number(factor)}"

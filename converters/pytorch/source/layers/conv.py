@@ -49,3 +49,10 @@ def inner_product(layer: Layer) -> Form:
 
 def _names(layer: Layer) -> tuple[str, ...]:
     return ("weight", "bias")[: len(layer.blob_shapes)]
+
+
+@FORMS.register("Embed")
+def embed(layer: Layer) -> Form:
+    p = layer.p
+    module = call("Embed", str(p.input_dim), str(p.num_output), bias=(str(p.bias_term), "True"))
+    return Form("{me}({0})", module, names=("weight", "bias")[: 1 + p.bias_term])

@@ -10,7 +10,7 @@ import numpy as np
 
 from converters.pytorch.source.layers.table import FORMS, Form, State, call, number
 from prototxt.graph import Layer
-from prototxt.shapes.norm import keeps_statistics
+from prototxt.shapes.norm import keeps_statistics, scales_itself
 from prototxt.shapes.table import axis_of
 
 _CLASSES = {2: "nn.BatchNorm1d", 3: "nn.BatchNorm1d", 4: "nn.BatchNorm2d", 5: "nn.BatchNorm3d"}
@@ -21,9 +21,11 @@ def batch_norm(layer: Layer) -> Form:
     p, axes = layer.p, len(layer.bottom_shapes[0])
     if axes not in _CLASSES:
         raise layer.error(f"stand-alone code has no BatchNorm of {axes} axes", expected="2 to 5")
-    if p.HasField("use_global_stats") and not p.use_global_stats:
+    affine = scales_itself(p)
+    if p.HasField("use_global_stats") and not p.use_global_stats and not affine:
         raise layer.error("it normalises a deployed net by the batch", expected="use_global_stats: true, or none")
-    module = call(_CLASSES[axes], str(layer.blob_shapes[0][0]), eps=(number(p.eps), "1e-05"), affine=("False", ""))
+    given = {"eps": (number(p.eps), "1e-05"), "affine": (str(affine), "True")}
+    module = call(_CLASSES[axes], str(layer.blob_shapes[0][0]), **given)
     opens = layer.tops != layer.bottoms
     return Form("{me}({0})", module, save=_running, load=_sums, ignored=("num_batches_tracked",), opens=opens)
 
@@ -50,14 +52,16 @@ def _flat(*names: str) -> dict[str, Any]:
 
 def _running(blobs: Sequence[np.ndarray]) -> State:
     """Mean and variance from Caffe's sums; a scale factor of 0 makes both 0."""
-    mean, variance, scale = blobs
+    mean, variance, scale, *affine = blobs
     with np.errstate(all="ignore"):  # damaged weights stay what they are
         factor = np.where(scale == 0, np.float32(0), np.float32(1) / scale)
-        return {"running_mean": mean * factor, "running_var": variance * factor}
+        statistics = {"running_mean": mean * factor, "running_var": variance * factor}
+    return statistics | dict(zip(("weight", "bias"), affine))
 
 
 def _sums(state: State) -> list[np.ndarray]:
-    return [state["running_mean"], state["running_var"], np.ones(1, np.float32)]
+    affine = [state[name] for name in ("weight", "bias") if name in state]
+    return [state["running_mean"], state["running_var"], np.ones(1, np.float32), *affine]
 
 
 @FORMS.register("Scale")

@@ -83,6 +83,27 @@ def permute(layer: Layer) -> Form:
     return Form(f"{{0}}.permute({', '.join(map(str, order))})")
 
 
+@FORMS.register("Transpose")
+def transpose(layer: Layer) -> Form:
+    return Form(f"{{0}}.permute({', '.join(map(str, layer.p.dim))})")
+
+
+@FORMS.register("Reverse")
+def reverse(layer: Layer) -> Form:
+    return Form(f"{{0}}.flip({layer.p.axis})")
+
+
+@FORMS.register("Reorg")
+def reorg(layer: Layer) -> Form:
+    stride, (channels, height, width) = layer.p.stride, layer.bottom_shapes[0][1:]
+    inner, top = channels // stride**2, ", ".join(map(str, layer.top_shapes[0][1:]))
+    if layer.p.reverse:
+        cells = f"{{0}}.reshape(-1, {stride}, {stride}, {inner}, {height}, {width}).permute(0, 3, 4, 1, 5, 2)"
+    else:
+        cells = f"{{0}}.reshape(-1, {inner}, {height}, {stride}, {width}, {stride}).permute(0, 3, 5, 1, 2, 4)"
+    return Form(f"{cells}.reshape(-1, {top})")
+
+
 @FORMS.register("Flatten")
 def flatten(layer: Layer) -> Form:
     p = layer.p
