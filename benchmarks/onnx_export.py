@@ -96,7 +96,7 @@ def _mnn_runner(net: Path, weights: Path) -> Callable[[Any], Any]:
 
     model = net.with_suffix(".mnn")
     if not model.exists():
-        arguments = [sys.executable, "-m", "converters.mnn_worker", "convert", net, weights, model]
+        arguments = [sys.executable, "-m", "converters.proof.mnn_worker", "convert", net, weights, model]
         subprocess.run(arguments, check=True, capture_output=True)
     reader = MNN.Interpreter(str(model))
     session = reader.createSession({"backend": "CPU", "precision": "high", "numThread": CORES})

@@ -1,4 +1,4 @@
-"""What memory a net takes, and what there is: asked before much of it is taken.
+"""What memory there is: asked before much of it is taken.
 
 A file of a few hundred bytes can ask for blobs of gigabytes, and one of terabytes may be a single hole. Operating
 systems grant such memory and then end the process that uses it; this module lets an error say so before.
@@ -7,44 +7,14 @@ systems grant such memory and then end the process that uses it; this module let
 from __future__ import annotations
 
 import os
-from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prototxt.errors import UserError
 
-if TYPE_CHECKING:
-    from prototxt.graph import Graph
-
-_FLOAT_BYTES = 4
 _GROUPS = (  # limit and use of the control group that a container runs in: versions 2 and 1
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
-
-
-def weight_bytes(graph: Graph) -> int:
-    """Memory of all learned blobs and statistics."""
-    return _FLOAT_BYTES * sum(prod(shape) for layer in graph.layers for shape in layer.blob_shapes)
-
-
-def forward_bytes(graph: Graph, *, keeps_all: bool = False) -> int:
-    """The most memory that blobs take at once when the net is computed layer by layer.
-
-    Args:
-        keeps_all: for a backward, which needs them all; otherwise a blob goes with its last reader.
-    """
-    last = {name: i for i, layer in enumerate(graph.layers) for name in layer.bottoms}
-    alive: dict[str, int] = {}
-    now = most = 0
-    for i, layer in enumerate(graph.layers):
-        for name, shape in zip(layer.tops, layer.top_shapes):
-            now += prod(shape) - alive.get(name, 0)
-            alive[name] = prod(shape)
-        most = max(most, now)
-        if not keeps_all:
-            now -= sum(alive.pop(name, 0) for name in set(layer.bottoms) if last[name] == i)
-    return _FLOAT_BYTES * most
 
 
 def available_bytes() -> int | None:

@@ -11,8 +11,6 @@ from prototxt.graph import Graph, Layer
 _FLOAT_BYTES = 4
 # Caffe lets the tops of these share their bottom's memory.
 _VIEWS = ("Flatten", "Reshape", "Split")
-
-
 # Which blobs of a layer are not learned.
 _STATISTICS = {"BatchNorm": slice(0, 3), "BN": slice(2, 4)}
 
@@ -100,3 +98,27 @@ def _activation_bytes(layer: Layer) -> int:
     return _FLOAT_BYTES * sum(
         prod(shape) for name, shape in zip(layer.tops, layer.top_shapes) if name not in layer.bottoms
     )
+
+
+def weight_bytes(graph: Graph) -> int:
+    """Memory of all learned blobs and statistics."""
+    return _FLOAT_BYTES * sum(prod(shape) for layer in graph.layers for shape in layer.blob_shapes)
+
+
+def forward_bytes(graph: Graph, *, keeps_all: bool = False) -> int:
+    """The most memory that blobs take at once when the net is computed layer by layer.
+
+    Args:
+        keeps_all: for a backward, which needs them all; otherwise a blob goes with its last reader.
+    """
+    last = {name: i for i, layer in enumerate(graph.layers) for name in layer.bottoms}
+    alive: dict[str, int] = {}
+    now = most = 0
+    for i, layer in enumerate(graph.layers):
+        for name, shape in zip(layer.tops, layer.top_shapes):
+            now += prod(shape) - alive.get(name, 0)
+            alive[name] = prod(shape)
+        most = max(most, now)
+        if not keeps_all:
+            now -= sum(alive.pop(name, 0) for name in set(layer.bottoms) if last[name] == i)
+    return _FLOAT_BYTES * most

@@ -107,7 +107,7 @@ def test_verify_says_so(shared, picture, tmp_path, capsys):
 
 
 def test_super_resolution_net(shared):
-    from converters.verify import verify
+    from converters.proof.verify import verify
 
     folder = shared / "models/wechat_qr"
     image = np.random.default_rng(0).random((1, 1, 224, 224), np.float32)

@@ -17,8 +17,9 @@ from converters.pytorch.layers import MODULES, CaffeLayer, Compute
 from converters.pytorch.slots import slots
 from prototxt.errors import UserError, UserErrors
 from prototxt.graph import Graph, Layer
-from prototxt.memory import require_memory, weight_bytes
+from prototxt.memory import require_memory
 from prototxt.shapes import SOURCES
+from prototxt.summary import weight_bytes
 
 _NO_MEMORY = re.compile(r"allocate memory|out of memory|size calculation overflowed")  # what PyTorch says
 Watch = Callable[[Layer, "tuple[Tensor, ...]"], None]

@@ -30,7 +30,8 @@ def detect(
     from converters.pytorch import load_net
     from netgen.commands.pictures import image_input, parse_mean, read_picture, to_blob
     from prototxt.labelmap import display_names
-    from prototxt.memory import forward_bytes, require_memory
+    from prototxt.memory import require_memory
+    from prototxt.summary import forward_bytes
 
     check_suffix(out)
     model = load_net(net, weights)

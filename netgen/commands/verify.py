@@ -10,7 +10,7 @@ import typer
 from prototxt.errors import UserError
 
 if TYPE_CHECKING:
-    from converters.samples import Sample
+    from converters.proof.samples import Sample
     from netgen.commands.verify_inputs import Pixels
     from prototxt.graph import Graph
 
@@ -57,11 +57,12 @@ def verify(
     """
     from rich.console import Console
 
-    from converters.report import Subject, check_path, write
-    from converters.verify import verify as run
+    from converters.proof.report import Subject, check_path, write
+    from converters.proof.verify import verify as run
     from netgen.commands.verify_table import print_result
     from prototxt.graph import Graph
-    from prototxt.memory import forward_bytes, require_memory
+    from prototxt.memory import require_memory
+    from prototxt.summary import forward_bytes
 
     for path in report or ():
         check_path(path)
@@ -90,7 +91,7 @@ def _pixels(mean: str | None, scale: float | None, onnx: Path | None) -> Pixels:
 
     said = None
     if onnx is not None and mean is None:
-        from converters.given_onnx import preprocessing
+        from converters.proof.given_onnx import preprocessing
 
         said = preprocessing(onnx)
     if mean is not None:
@@ -112,7 +113,7 @@ def _samples(
         raise UserError(f"--random is {count}", expected="1 or more, or 0 with pictures")
     samples = picture_samples(graph, picture_files(images), how, seed) + random_samples(graph, count, how, seed)
     if onnx is not None:
-        from converters.given_onnx import open_axes_of
+        from converters.proof.given_onnx import open_axes_of
 
         samples += open_samples(graph, open_axes_of(onnx, graph), how, seed)
     return samples

@@ -13,7 +13,7 @@ from prototxt.shapes.roi import PROPOSALS
 if TYPE_CHECKING:
     import numpy as np
 
-    from converters.samples import Sample
+    from converters.proof.samples import Sample
     from prototxt.graph import Graph, Layer
 
 _PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -86,7 +86,7 @@ def _sample(name: str, graph: Graph, how: Pixels, rng: np.random.Generator, pixe
     """A sample of some pixels and, for every other input, of noise that its readers can take."""
     import numpy as np
 
-    from converters.samples import Sample
+    from converters.proof.samples import Sample
     from netgen.commands.pictures import normalised
 
     arrays = {}

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from converters.differences import Difference
-    from converters.report import Subject
-    from converters.verify import Comparison
+    from converters.proof.differences import Difference
+    from converters.proof.report import Subject
+    from converters.proof.verify import Comparison
 
 
 def print_result(found: Comparison, subject: Subject) -> bool:
     """Print the tables and what to know about them; whether all is the same."""
-    from converters.report import layer_of
+    from converters.proof.report import layer_of
 
     tolerances = found.tolerances(subject.tolerance)
     _print_outputs(found, tolerances)
@@ -65,7 +65,7 @@ def _weight(case: Difference, found: Comparison) -> tuple[bool, float]:
 
 def _print_layers(found: Comparison, tolerances: Mapping[str, float]) -> None:
     """A row for each value of the net, a column for each backend; what is above the tolerance is marked."""
-    from converters.report import ABOVE, KNOWN, verdict_of
+    from converters.proof.report import ABOVE, KNOWN, verdict_of
 
     marks = {ABOVE: "! ", KNOWN: "~ "}
     backends = [name for name in found.seconds if name != found.reference]
@@ -103,7 +103,7 @@ def _print(title: str, texts: Sequence[str], numbers: Sequence[str], rows: Seque
 
 
 def _verdict(difference: Difference, found: Comparison, tolerances: Mapping[str, float]) -> str:
-    from converters.report import ABOVE, OK, verdict_of
+    from converters.proof.report import ABOVE, OK, verdict_of
 
     verdict, reason = verdict_of(difference, found, tolerances)
     return {OK: "ok", ABOVE: f"above {tolerances[difference.backend]:g}"}.get(verdict, f"known: {reason}")

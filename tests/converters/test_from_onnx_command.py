@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from converters import files
 from converters.caffemodel import read_weights
-from converters.verify import verify
+from converters.proof.verify import verify
 from netgen.commands.main import app
 from prototxt.errors import UserError
 from prototxt.graph import Graph

@@ -14,7 +14,7 @@ from torch import nn
 
 from converters.caffemodel import write_weights
 from converters.from_onnx import OnnxFile, to_caffe
-from converters.verify import verify
+from converters.proof.verify import verify
 from prototxt.errors import UserError
 from prototxt.io import write_text
 

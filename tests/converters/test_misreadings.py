@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from converters.caffemodel import write_weights
-from converters.misreadings import MISREADINGS, known_misreadings
-from converters.verify import verify
+from converters.proof.misreadings import MISREADINGS, known_misreadings
+from converters.proof.verify import verify
 from prototxt.graph import Graph
 
 INPUT = 'layer {{ name: "in" type: "Input" top: "data" input_param {{ shape {{ dim: {} dim: 3 dim: 12 dim: 16 }} }} }}'

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from converters.anchors import anchors
-from converters.misreadings import known_misreadings
+from converters.proof.misreadings import known_misreadings
 from converters.pytorch import CaffeNet
 from prototxt.errors import UserError
 from prototxt.fork_params import Proposal

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import typer
 
-from converters.backends import BACKENDS
-from converters.differences import Difference, compare_detections, compare_values, worst
 from converters.onnx import to_onnx, write_onnx
-from converters.verify import verify
+from converters.proof.backends import BACKENDS
+from converters.proof.differences import Difference, compare_detections, compare_values, worst
+from converters.proof.verify import verify
 from netgen.commands import convert as convert_command
 from netgen.commands import verify as verify_command
 from prototxt import schema
@@ -203,7 +203,7 @@ def test_what_the_reference_misreads_explains_a_difference(files, noise, monkeyp
 def test_what_is_not_installed_is_skipped(files, noise, monkeypatch):
     for module in ("cv2", "caffe", "torch"):
         monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setattr("converters.mnn.metadata.version", no_package)
+    monkeypatch.setattr("converters.proof.mnn.metadata.version", no_package)
     with pytest.raises(
         UserError, match=r"nothing to compare with \(PyTorch: torch is not installed; OpenCV: OpenCV is .*; MNN: MNN is"
     ):

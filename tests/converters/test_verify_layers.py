@@ -13,14 +13,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from converters import verify as verify_module
-from converters.backends import BACKENDS, SkippedError
 from converters.caffemodel import read_weights, write_weights
 from converters.onnx import write_onnx
 from converters.onnx.deploy import Deployment, deploy
-from converters.report import layer_of
-from converters.values import folding_of, values_of
-from converters.verify import verify
+from converters.proof import verify as verify_module
+from converters.proof.backends import BACKENDS, SkippedError
+from converters.proof.report import layer_of
+from converters.proof.values import folding_of, values_of
+from converters.proof.verify import verify
 from netgen.commands import verify as verify_command
 from prototxt.errors import UserError
 from prototxt.graph import Graph

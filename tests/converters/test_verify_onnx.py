@@ -10,18 +10,18 @@ import pytest
 import typer
 from onnx import numpy_helper
 
-from converters import verify as verify_module
-from converters.backends import BACKENDS
 from converters.caffemodel import read_weights
 from converters.files import read_trained, write_caffemodel, write_state_dict
-from converters.given_onnx import read_given
 from converters.onnx import export, write_onnx
 from converters.onnx.builder import Open
 from converters.onnx.deploy import Deployment, deploy
 from converters.onnx.pixels import Values
-from converters.samples import Sample
-from converters.values import ends_of
-from converters.verify import verify
+from converters.proof import verify as verify_module
+from converters.proof.backends import BACKENDS
+from converters.proof.given_onnx import read_given
+from converters.proof.samples import Sample
+from converters.proof.values import ends_of
+from converters.proof.verify import verify
 from netgen.commands import verify as verify_command
 from netgen.commands.verify_inputs import Pixels, open_samples, random_samples
 from prototxt.errors import UserError
@@ -272,8 +272,8 @@ def test_data_of_a_node_outside(files, tmp_path):
 
 def test_weights_above_2_gb(files, tmp_path, monkeypatch):
     """No binary caffemodel holds them, nor one ONNX message."""
-    monkeypatch.setattr("converters.verify.LARGEST_MESSAGE", 1000)
-    monkeypatch.setattr("converters.given_onnx.LARGEST_MESSAGE", 1000)
+    monkeypatch.setattr("converters.proof.verify.LARGEST_MESSAGE", 1000)
+    monkeypatch.setattr("converters.proof.given_onnx.LARGEST_MESSAGE", 1000)
     monkeypatch.setattr(verify_module, "BACKENDS", BACKENDS)
     trained, out = read_trained(*files), tmp_path / "net.caffemodel.h5"
     write_caffemodel(trained, out)

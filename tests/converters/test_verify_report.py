@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import typer
 
-from converters import verify as verify_module
-from converters.backends import BACKENDS
 from converters.caffemodel import read_weights
 from converters.onnx import to_onnx, write_onnx
+from converters.proof import verify as verify_module
+from converters.proof.backends import BACKENDS
 from netgen.commands.verify import verify as command
 from netgen.commands.verify_inputs import Pixels, picture_files, picture_samples, random_samples
 from prototxt.errors import UserError

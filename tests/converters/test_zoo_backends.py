@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from converters import verify as verify_module
-from converters.backends import BACKENDS
 from converters.caffemodel import write_weights
+from converters.proof import verify as verify_module
+from converters.proof.backends import BACKENDS
+from converters.proof.verify import Comparison, verify
 from converters.pytorch import CaffeNet
-from converters.verify import Comparison, verify
 from netgen.zoo import MODELS, build
 from prototxt.graph import Graph
 from prototxt.io import net_file, write_text

@@ -30,7 +30,7 @@ MOST_MB = 400  # that one reading may take besides what the process has
 _SPARE = 3 << 30  # address space for it: far more than is touched
 _START_S = 120.0  # to import all that a target needs
 _CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.chmod"}
-_OURS = {"converters.hdf5_worker", "converters.mnn_worker"}  # processes that readers may start
+_OURS = {"converters.hdf5_worker", "converters.proof.mnn_worker"}  # processes that readers may start
 _FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect"}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 

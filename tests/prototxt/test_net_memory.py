@@ -6,7 +6,8 @@ import pytest
 
 from prototxt.errors import UserError
 from prototxt.graph import Graph
-from prototxt.memory import available_bytes, forward_bytes, require_memory, size_text, weight_bytes
+from prototxt.memory import available_bytes, require_memory, size_text
+from prototxt.summary import forward_bytes, weight_bytes
 
 # Values: data 2*3*10*8 = 480, wide 2*16*10*8 = 2560, narrow 2*4*10*8 = 640, flat 640.
 NET = """

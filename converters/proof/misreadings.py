@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from converters.values import values_of
+from converters.proof.values import values_of
 from prototxt.graph import Graph, Layer
 from prototxt.schema import LRNParameter, PriorBoxParameter
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from converters.caffemodel import Weights
-from converters.samples import Arrays, Sample
-from converters.values import Value
+from converters.proof.samples import Arrays, Sample
+from converters.proof.values import Value
 from prototxt.errors import UserError
 from prototxt.graph import Graph, Layer
 
@@ -122,7 +122,7 @@ def _onnx_runtime(job: Job) -> Backend:
             raise UserError(f"{error.name} is not installed, so it cannot be run", where=str(job.onnx),
                             fix="pip install onnx onnxruntime") from error  # fmt: skip
         raise SkippedError(f"{error.name} is not installed") from error
-    from converters.given_onnx import describe
+    from converters.proof.given_onnx import describe
 
     given = _load_onnx(job)
     options = onnxruntime.SessionOptions()
@@ -159,7 +159,7 @@ def _onnx_runtime(job: Job) -> Backend:
 
 
 def _load_onnx(job: Job):
-    from converters.given_onnx import plain_onnx, read_given
+    from converters.proof.given_onnx import plain_onnx, read_given
 
     if job.onnx is not None:
         return read_given(job.onnx, job.graph, job.weights, job.values)
@@ -213,7 +213,7 @@ def _opencv_names(job: Job, known: tuple[str, ...]) -> dict[str, str]:
 
 
 def _mnn(job: Job) -> Backend:
-    from converters.mnn import MnnError, MnnNet
+    from converters.proof.mnn import MnnError, MnnNet
 
     try:
         net = MnnNet(job.prototxt, Path(_importers_caffemodel(job)))

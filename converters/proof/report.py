@@ -12,9 +12,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from converters.differences import Difference
-from converters.samples import Sample
-from converters.verify import Comparison
+from converters.proof.differences import Difference
+from converters.proof.samples import Sample
+from converters.proof.verify import Comparison
 from prototxt.errors import UserError
 from prototxt.files import atomic_write
 from prototxt.graph import Graph
@@ -180,7 +180,7 @@ def _json(report: dict[str, Any]) -> str:
 
 
 def _html(report: dict[str, Any]) -> str:
-    from converters.report_html import page
+    from converters.proof.report_html import page
 
     return page(report)
 

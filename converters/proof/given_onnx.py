@@ -19,8 +19,8 @@ from converters.files import LARGEST_MESSAGE
 from converters.from_onnx.file import OnnxFile, read_onnx, type_name
 from converters.onnx.pixels import Values, with_values
 from converters.onnx.postprocess import plugin_attributes
-from converters.samples import Arrays, Sample
-from converters.values import Prepare, Value, ends_of, folding_of, values_of
+from converters.proof.samples import Arrays, Sample
+from converters.proof.values import Prepare, Value, ends_of, folding_of, values_of
 from prototxt.errors import UserError
 from prototxt.graph import Graph, Layer, show
 

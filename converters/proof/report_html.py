@@ -25,7 +25,7 @@ _LOWEST, _HIGHEST = 1e-8, 1.0  # ends of the bars' logarithmic scale
 
 
 def page(report: Mapping[str, Any]) -> str:
-    """The page of `converters.report.as_report`."""
+    """The page of `converters.proof.report.as_report`."""
     name = report["net"]["name"] or report["files"][0]["path"]
     parts = [
         f"<h1>{escape(name)}: the same net everywhere?</h1>",

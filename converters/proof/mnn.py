@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 class MnnError(Exception):
@@ -47,10 +47,10 @@ class MnnNet:
         return Path(self._folder.name) / name
 
     def _call(self, verb: str, *arguments: str | Path) -> None:
-        """Have `converters.mnn_worker` do something."""
+        """Have `converters.proof.mnn_worker` do something."""
         paths = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
         done = subprocess.run(
-            [sys.executable, "-m", "converters.mnn_worker", *map(str, arguments)],
+            [sys.executable, "-m", "converters.proof.mnn_worker", *map(str, arguments)],
             env={**os.environ, "PYTHONPATH": paths},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from converters.backends import BACKENDS, Backend, Job, SkippedError, version_of
 from converters.caffemodel import is_hdf5, require_all, write_weights
-from converters.differences import Difference, compare_detections, compare_values, worst
 from converters.files import LARGEST_MESSAGE, STATES, read_blobs
-from converters.misreadings import known_misreadings
-from converters.samples import Arrays, Sample, as_samples
-from converters.values import ends_of, values_of
+from converters.proof.backends import BACKENDS, Backend, Job, SkippedError, version_of
+from converters.proof.differences import Difference, compare_detections, compare_values, worst
+from converters.proof.misreadings import known_misreadings
+from converters.proof.samples import Arrays, Sample, as_samples
+from converters.proof.values import ends_of, values_of
 from prototxt.errors import UserError
 from prototxt.graph import Graph, Layer
 
