@@ -138,6 +138,7 @@ def test_a_damaged_layer_is_named_when_others_are_folded_into_it(files, noise, t
 @pytest.mark.parametrize("layer", ["c1/scale", "ca", "cb"])
 def test_importers_of_other_weights(files, noise, tmp_path, monkeypatch, layer, backend):
     """MNN has taken BatchNorm and Scale into the convolutions: the first that it shows is named."""
+    pytest.importorskip({"OpenCV": "cv2", "MNN": "MNN"}[backend])
     graph, weights = Graph.load(files[0]), read_weights(files[1])
     bad = {name: [blob.copy() for blob in blobs] for name, blobs in weights.items()}
     bad[layer][0].reshape(-1)[-1] += 0.5
