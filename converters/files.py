@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LARGEST_MESSAGE = 2**31 - 2**24  # bytes of blobs; a protobuf message of 2 GB cannot be read, and the net adds some
 
+Shapes = Sequence[tuple[int, ...]] | Mapping[str, tuple[int, ...]]
+
 
 @dataclass
 class Trained:
@@ -46,7 +48,7 @@ def ending(path: str | Path) -> str:
 def read_trained(
     net: str | Path,
     weights: str | Path | None,
-    input_shapes: Sequence[tuple[int, ...]] | Mapping[str, tuple[int, ...]] = (),
+    input_shapes: Shapes = (),
     outputs: Sequence[str] = (),
 ) -> Trained:
     """The trained net of a prototxt with its weights, or of whatever else READERS knows.
@@ -63,12 +65,7 @@ def read_trained(
     if ending(net) not in READERS:
         expected = ", ".join(READERS)
         raise UserError(f"cannot read a net from a file with the ending {ending(net)!r}", expected=expected)
-    if ending(net) == ".onnx":
-        return _read_onnx(net, weights, input_shapes, outputs)
-    if outputs or isinstance(input_shapes, Mapping):
-        what = "outputs to cut it at" if outputs else "inputs by name"
-        raise UserError(f"{what} are given, which only an ONNX model can have", where=str(net))
-    return READERS[ending(net)](net, weights, input_shapes)
+    return READERS[ending(net)](net, weights, input_shapes, outputs)
 
 
 def read_blobs(graph: Graph, path: str | Path) -> Weights:
@@ -96,7 +93,14 @@ def weights_of_state(graph: Graph, state: Mapping[str, np.ndarray], path: str | 
     return best.weights(state, str(path))
 
 
-def _read_caffe(net: str | Path, weights: str | Path | None, input_shapes: Sequence[tuple[int, ...]]) -> Trained:
+def _require_plain(net: str | Path, input_shapes: Shapes, outputs: Sequence[str]) -> None:
+    if outputs or isinstance(input_shapes, Mapping):
+        what = "outputs to cut it at" if outputs else "inputs by name"
+        raise UserError(f"{what} are given, which only an ONNX model can have", where=str(net))
+
+
+def _read_caffe(net: str | Path, weights: str | Path | None, input_shapes: Shapes, outputs: Sequence[str]) -> Trained:
+    _require_plain(net, input_shapes, outputs)
     if weights is None:
         raise UserError("its weights are missing", where=str(net), fix=f"netgen convert {net} NET.caffemodel -o …")
     if input_shapes:
@@ -108,7 +112,8 @@ def _read_caffe(net: str | Path, weights: str | Path | None, input_shapes: Seque
     return Trained(graph, blobs, [note] if unused else [])
 
 
-def _read_module(net: str | Path, weights: str | Path | None, input_shapes: Sequence[tuple[int, ...]]) -> Trained:
+def _read_module(net: str | Path, weights: str | Path | None, input_shapes: Shapes, outputs: Sequence[str]) -> Trained:
+    _require_plain(net, input_shapes, outputs)
     from converters.pytorch.trace import check_same, to_caffe
     from converters.pytorch.trace.file import read_module
 
@@ -118,12 +123,7 @@ def _read_module(net: str | Path, weights: str | Path | None, input_shapes: Sequ
     return Trained(graph, blobs, [f"the traced net and the module differ by {apart:.1e} on a random input"])
 
 
-def _read_onnx(
-    net: str | Path,
-    weights: str | Path | None,
-    input_shapes: Sequence[tuple[int, ...]] | Mapping[str, tuple[int, ...]] = (),
-    outputs: Sequence[str] = (),
-) -> Trained:
+def _read_onnx(net: str | Path, weights: str | Path | None, input_shapes: Shapes, outputs: Sequence[str]) -> Trained:
     from converters.from_onnx import read_onnx, to_caffe
 
     if weights is not None:
@@ -198,11 +198,11 @@ def _show(value) -> str:
     return f"{value.name} {'×'.join(dim.dim_param or str(dim.dim_value) for dim in dims)}"
 
 
-Reader = Callable[["str | Path", "str | Path | None", Sequence["tuple[int, ...]"]], Trained]
+Reader = Callable[["str | Path", "str | Path | None", Shapes, Sequence[str]], Trained]
 # What writes a file says in a few words what is in it.
 Writer = Callable[[Trained, Path], str]
 
-# By the ending of the net's file; each is given that, the file of weights or None, and shapes of inputs.
+# By the ending of the net's file; each is given what `read_trained` is.
 READERS: Mapping[str, Reader] = {
     **dict.fromkeys((".prototxt", ".pt", ".txt"), _read_caffe),  # .pt: py-faster-rcnn's; .prototxt.txt is common, too
     ".py": _read_module,
