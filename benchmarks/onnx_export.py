@@ -5,7 +5,8 @@ time counts, as what else a machine does can only add. Beside each time stands i
 measured on another day on a machine of the same kind (2026-11), and the ratios that OpenCV 4.14 and MNN had to it then.
 
 The last row is no runner: the time that the net's multiply-adds alone take at the rate of this machine's matrix
-product. ONNX Runtime does each of them; OpenCV and MNN need fewer for 3x3 kernels (Winograd), and only so can be below.
+product. ONNX Runtime by itself does each of them; OpenCV, MNN and a model of `netgen convert --winograd` need fewer for
+3x3 kernels, and only so can be below.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +65,14 @@ def make(name: str, folder: Path) -> tuple[Path, Path]:
     return net, weights
 
 
-def _onnx_runner(net: Path, weights: Path, postprocess: str = "nms", fold: bool = True) -> Callable[[Any], Any]:
+def _onnx_runner(net: Path, weights: Path, **how: Any) -> Callable[[Any], Any]:
     import onnxruntime
 
     from converters.files import read_trained
     from converters.onnx.deploy import Deployment, deploy
 
     trained = read_trained(net, weights)
-    model, _ = deploy(trained.graph, trained.weights, Deployment(postprocess=postprocess, fold=fold))
+    model, _ = deploy(trained.graph, trained.weights, Deployment(**how))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = CORES, 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -133,8 +135,9 @@ def _torch_runner(net: Path, weights: Path) -> Callable[[Any], Any]:
 
 RUNNERS: dict[str, Callable[..., Callable[[Any], Any]]] = {
     "ONNX Runtime": _onnx_runner,
-    "ONNX Runtime, not folded": lambda net, weights: _onnx_runner(net, weights, fold=False),
-    "ONNX Runtime, no post-processing": lambda net, weights: _onnx_runner(net, weights, "none"),
+    "ONNX Runtime, not folded": partial(_onnx_runner, fold=False),
+    "ONNX Runtime, no post-processing": partial(_onnx_runner, postprocess="none"),
+    "ONNX Runtime, --winograd": partial(_onnx_runner, winograd=True),
     "OpenCV": _opencv_runner,
     "MNN": _mnn_runner,
     "PyTorch": _torch_runner,

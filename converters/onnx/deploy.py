@@ -16,6 +16,8 @@ from converters.onnx.half import to_half
 from converters.onnx.opset import to_opset
 from converters.onnx.pixels import Values, picture_input, take_pictures, with_values
 from converters.onnx.postprocess import FORMS, detection_layers, raw_head
+from converters.onnx.winograd import winograd, winograd_note
+from prototxt.errors import UserError
 from prototxt.graph import Graph
 
 
@@ -31,6 +33,7 @@ class Deployment:
         labels: names of the classes, by label.
         is_open: sizes that are left open.
         half: compute in float16.
+        winograd: compute 3x3 convolutions in fewer multiplications (`converters.onnx.winograd`).
     """
 
     fold: bool = True
@@ -41,6 +44,7 @@ class Deployment:
     is_open: Open | None = None
     opset: int = OPSET
     half: bool = False
+    winograd: bool = False
 
 
 def deploy(graph: Graph, weights: Mapping[str, Sequence[np.ndarray]], how: Deployment) -> tuple[ModelProto, list[str]]:
@@ -49,6 +53,8 @@ def deploy(graph: Graph, weights: Mapping[str, Sequence[np.ndarray]], how: Deplo
     Raises:
         UserErrors, UserError: see `to_onnx`; what is asked for does not fit the net.
     """
+    if how.winograd:
+        _check_winograd(how)
     notes: list[str] = []
     pixels = "" if how.input == "float" else picture_input(graph, how.input)
     if how.postprocess != "nms":
@@ -59,7 +65,11 @@ def deploy(graph: Graph, weights: Mapping[str, Sequence[np.ndarray]], how: Deplo
     if how.fold:
         folded = fold(net, weights)
         net, weights, notes = folded.graph, folded.weights, folded.notes()
-    model = to_onnx(net, weights, forms=FORMS[how.postprocess], is_open=how.is_open)
+    forms = FORMS[how.postprocess]
+    if how.winograd:
+        forms = forms | {"Convolution": winograd}
+        notes = [*notes, winograd_note(net)]
+    model = to_onnx(net, weights, forms=forms, is_open=how.is_open)
     if how.half:
         to_half(model)
     if pixels:
@@ -67,6 +77,13 @@ def deploy(graph: Graph, weights: Mapping[str, Sequence[np.ndarray]], how: Deplo
     to_opset(model, how.opset)
     helper.set_model_props(model, metadata(graph, how))
     return model, notes
+
+
+def _check_winograd(how: Deployment) -> None:
+    if how.half:
+        raise UserError("the transforms of --winograd lose too much in float16", fix="leave out --fp16 or --winograd")
+    if how.is_open and how.is_open.size:
+        raise UserError("--winograd cuts maps of known size into tiles", fix="leave out --dynamic size, or --winograd")
 
 
 def metadata(graph: Graph, how: Deployment) -> dict[str, str]:

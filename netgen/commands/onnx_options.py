@@ -50,6 +50,9 @@ class OnnxOptions:
     dynamic: Annotated[list[str] | None, _option(help="A size to leave open: batch or size; may be repeated.")] = None
     opset: Annotated[int, _option(help="Version of ONNX's operators, 15 to 21.")] = 17
     fp16: Annotated[bool, _option("--fp16", help="Compute in float16; inputs, outputs and boxes stay float32.")] = False
+    winograd: Annotated[
+        bool, _option("--winograd", help="3x3 convolutions in fewer multiplications, for ONNX Runtime on a CPU.")
+    ] = False
 
     def check(self, is_onnx: bool) -> None:
         """Refuse what cannot be. Raises UserError."""
@@ -83,6 +86,7 @@ class OnnxOptions:
             is_open=Open(**dict.fromkeys(self.dynamic, True)) if self.dynamic else None,
             opset=self.opset,
             half=self.fp16,
+            winograd=self.winograd,
         )
 
     def _values(self) -> Values | None:
