@@ -312,7 +312,9 @@ def test_a_disk_that_fills_up(voc, tmp_path):
 
 SLOW = """
 import signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background does without
+# Whoever runs the tests may ignore them: a job in the background the first, one under nohup the second.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from annoset.writing import pack
 from netgen.commands import lmdb
 load = pack.load_picture
