@@ -151,6 +151,10 @@ def _about_detections(layer: Layer) -> str:
     return f"{layer.p.num_classes} classes, NMS {layer.p.nms_param.nms_threshold:g}, top {layer.p.keep_top_k}"
 
 
+def _about_yolo(layer: Layer) -> str:
+    return f"{layer.p.num_classes} classes, NMS {layer.p.nms_threshold:g}"
+
+
 # What a box says of its layer beside the type.
 _ABOUT: dict[str, Callable[[Layer], str]] = {
     "Concat": lambda layer: f"of {len(layer.bottoms)}",
@@ -163,4 +167,6 @@ _ABOUT: dict[str, Callable[[Layer], str]] = {
     "InnerProduct": lambda layer: f"→ {layer.p.num_output}",
     "Pooling": lambda layer: f"{layer.p.method} {_window(layer)}",
     "PriorBox": lambda layer: f"{layer.p.per_cell} a cell",
+    "YoloDetectionOutput": _about_yolo,
+    "Yolov3DetectionOutput": _about_yolo,
 }

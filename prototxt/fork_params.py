@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from prototxt.param_error import Pair, ParamError
 
@@ -72,6 +73,26 @@ class Proposal:
     def per_cell(self) -> int:
         """Anchors at each cell of the map."""
         return len(self.ratios) * len(self.scales)
+
+
+@dataclass(frozen=True)
+class Yolo:
+    """YOLO's detections: boxes around anchors, in whichever class; one drops another of any class that it overlaps.
+
+    Attributes:
+        num_classes: without a background; class 0 has the label 1.
+        anchors: for each bottom (width, height) of each anchor of a cell, in cells.
+        has_one_class: whether classes exclude each other (softmax); else each is a yes or no of its own.
+        confidence_threshold: the least score of a detection; where classes do not exclude each other it is above.
+        nms_threshold: the overlap from which on a box is dropped.
+    """
+
+    num_classes: int
+    anchors: tuple[tuple[tuple[float, float], ...], ...]
+    has_one_class: bool
+    confidence_threshold: float
+    nms_threshold: float
+    keep_top_k: ClassVar[int] = -1  # all, as DetectionOutput says it
 
 
 def interp(layer: Any) -> Interp:
@@ -200,3 +221,50 @@ def _checked(p: Proposal) -> Proposal:
     if p.nms_threshold < 0:
         raise ParamError(f"nms_thresh is {p.nms_threshold:g}; it must not be below 0")
     return p
+
+
+def yolo_v2(layer: Any) -> Yolo:
+    spec = layer.yolo_detection_output_param
+    _check_yolo(spec)
+    anchors = _anchors(spec.biases)
+    if len(anchors) < spec.num_box:
+        raise ParamError(f"num_box {spec.num_box} needs so many pairs of biases; found {len(anchors)}")
+    groups = (anchors[: spec.num_box],) * len(layer.bottom)
+    return Yolo(spec.num_classes, groups, True, spec.confidence_threshold, spec.nms_threshold)
+
+
+def yolo_v3(layer: Any) -> Yolo:
+    spec = layer.yolov3_detection_output_param
+    _check_yolo(spec)
+    if spec.gaussian_box:
+        raise ParamError("gaussian_box is not supported")
+    maps, anchors = spec.mask_group_num, _anchors(spec.biases)
+    if maps != len(layer.bottom):
+        raise ParamError(f"mask_group_num is {maps}, and it has {len(layer.bottom)} bottoms")
+    if len(spec.anchors_scale) < maps or 0 in spec.anchors_scale:
+        raise ParamError(f"anchors_scale must say the pixels of a cell for each of {maps} maps")
+    if len(spec.mask) != maps * spec.num_box:
+        raise ParamError(f"{maps} maps of {spec.num_box} anchors a cell (num_box) need so many mask; {len(spec.mask)}")
+    if max(spec.mask) >= len(anchors):
+        raise ParamError(f"mask {max(spec.mask)} needs so many pairs of biases and one; found {len(anchors)}")
+    groups = [spec.mask[i * spec.num_box :][: spec.num_box] for i in range(maps)]
+    in_cells = tuple(
+        tuple((anchors[i][0] / scale, anchors[i][1] / scale) for i in group)
+        for group, scale in zip(groups, spec.anchors_scale)
+    )
+    return Yolo(spec.num_classes, in_cells, False, spec.confidence_threshold, spec.nms_threshold)
+
+
+def _anchors(biases: Any) -> tuple[tuple[float, float], ...]:
+    if len(biases) % 2 or any(not 0 < side < math.inf for side in biases):
+        raise ParamError("biases must be pairs of a width and a height above 0")
+    return tuple(zip(biases[::2], biases[1::2]))
+
+
+def _check_yolo(spec: Any) -> None:
+    if not spec.HasField("num_classes") or not spec.num_classes:
+        raise ParamError("num_classes must be given and be at least 1")
+    if not spec.num_box:
+        raise ParamError("num_box must be at least 1")
+    if not 0 < spec.nms_threshold <= 1:
+        raise ParamError(f"nms_threshold is {spec.nms_threshold:g}; it must be above 0 and at most 1")

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from prototxt import schema
-from prototxt.fork_params import interp, proposal, python_proposal, python_spatial_dropout, upsample
+from prototxt.fork_params import interp, proposal, python_proposal, python_spatial_dropout, upsample, yolo_v2, yolo_v3
 from prototxt.param_error import Pair, ParamError
 
 
@@ -251,6 +251,8 @@ _RESOLVERS: dict[str, Callable[[Any], Any]] = {
     "PriorBox": prior_box,
     "Proposal": proposal,
     "Upsample": upsample,
+    "YoloDetectionOutput": yolo_v2,
+    "Yolov3DetectionOutput": yolo_v3,
     "rpn.proposal_layer.ProposalLayer": python_proposal,
     "spatial_dropout.SpatialDropoutLayer": python_spatial_dropout,
     "AnnotatedData": _whole,  # reads data_param, transform_param and annotated_data_param

@@ -21,6 +21,7 @@ COLOURS = {
     "recurrent": "#e2efc9",
     "roi": "#fbe6cb",
     "detection": "#fbdccb",
+    "yolo": "#f7d6bf",
     "loss": "#f9cfd3",
     "plugin": "#d9f0f2",
 }

@@ -19,6 +19,7 @@ from converters.onnx.postprocess import FORMS, detection_layers, raw_head
 from converters.onnx.winograd import winograd, winograd_note
 from prototxt.errors import UserError
 from prototxt.graph import Graph
+from prototxt.shapes.detection import DETECTORS
 
 
 @dataclass(frozen=True)
@@ -103,4 +104,4 @@ def metadata(graph: Graph, how: Deployment) -> dict[str, str]:
 
 
 def _is_detector(graph: Graph) -> bool:
-    return any(layer.type == "DetectionOutput" for layer in graph.layers)
+    return any(layer.type in DETECTORS for layer in graph.layers)

@@ -17,6 +17,7 @@ from converters.wire import header
 from prototxt.errors import UserError, UserErrors
 from prototxt.files import atomic_write
 from prototxt.graph import Graph, Layer
+from prototxt.shapes.detection import DETECTORS
 from prototxt.shapes.roi import PROPOSALS
 
 OPSET = 17
@@ -123,7 +124,7 @@ def _shapes(graph: Graph) -> dict[str, Sequence[int | str]]:
     shapes: dict[str, Sequence[int | str]] = dict(graph.shapes)
     regions: set[str] = set()
     for layer in graph.layers:
-        if layer.type == "DetectionOutput":
+        if layer.type in DETECTORS:
             shapes |= dict.fromkeys(layer.tops, (1, 1, "detections", 7))
         elif layer.type in PROPOSALS or regions & set(layer.bottoms):
             regions |= set(layer.tops)

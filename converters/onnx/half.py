@@ -6,13 +6,14 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from prototxt.errors import UserError
+from prototxt.shapes.yolo import YOLO
 
 _FLOAT, _HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 # Types of layers that stay in float32: post-processing, whose boxes need more than 11 bits, and what adds up squares
 # or exponents, which leave the range of float16.
 IN_FLOAT32 = frozenset(
     ("DetectionOutput", "Exp", "LRN", "Log", "MVN", "Normalize", "PSROIPooling", "Power", "Proposal", "ROIPooling",
-     "Softmax", "rpn.proposal_layer.ProposalLayer")
+     "Softmax", "rpn.proposal_layer.ProposalLayer", *YOLO)
 )  # fmt: skip
 
 

@@ -12,27 +12,33 @@ from prototxt.graph import Graph, Layer
 from prototxt.io import NetFile
 from prototxt.phase import kept
 from prototxt.schema import NetParameter
+from prototxt.shapes.detection import DETECTORS
+from prototxt.shapes.yolo import YOLO
 
 # TensorRT finds a plug-in by the operator's name; a domain of its own keeps the model one that checkers accept.
 _TENSORRT = "TRT"
 
 
 def raw_head(graph: Graph) -> Graph:
-    """The net without its DetectionOutput: what that reads are the outputs, prior boxes included."""
+    """The net without its DetectionOutput or its like: what that reads are the outputs, prior boxes included."""
     detections = detection_layers(graph)
     if len(detections) == len(graph.layers):
         raise UserError("the net is nothing but its DetectionOutput", where=graph.net.path)
     old, state = graph.net, graph.state
-    left = [i for i in kept(old.message.layer, state) if old.message.layer[i].type != "DetectionOutput"]
+    left = [i for i in kept(old.message.layer, state) if old.message.layer[i].type not in DETECTORS]
     message = NetParameter(name=old.message.name, layer=[old.message.layer[i] for i in left])
     origins = [("layer", i) if old.origins is None else old.origins[i] for i in left]
     net = NetFile(message, old.path, old.lines, origins)
-    return Graph(net, state.phase, state.level, state.stages, graph.inputs)
+    head = Graph(net, state.phase, state.level, state.stages, graph.inputs)
+    for layer in detections:
+        for name in set(layer.bottoms) - set(head.outputs):
+            raise layer.error(f'its bottom "{name}" is no output without it, as another layer reads that, too')
+    return head
 
 
 def detection_layers(graph: Graph) -> list[Layer]:
-    """The DetectionOutput layers of a net. Raises UserError when there is none."""
-    found = [layer for layer in graph.layers if layer.type == "DetectionOutput"]
+    """The layers of a net that make detections. Raises UserError when there is none."""
+    found = [layer for layer in graph.layers if layer.type in DETECTORS]
     if not found:
         raise UserError("--postprocess is for detectors; this net has no DetectionOutput", where=graph.net.path)
     return found
@@ -73,6 +79,11 @@ def efficient_nms(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]
     return []
 
 
+def _no_efficient_nms(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
+    raise layer.error("EfficientNMS_TRT suppresses class by class; this layer does so across classes",
+                      expected="--postprocess none or nms")  # fmt: skip
+
+
 def plugin_attributes(layer: Layer) -> dict[str, int | float | str]:
     """What a DetectionOutput is for EfficientNMS_TRT."""
     p = layer.p
@@ -89,4 +100,8 @@ def plugin_attributes(layer: Layer) -> dict[str, int | float | str]:
 
 
 # What --postprocess may be: forms that take the place of those in the table.
-FORMS: dict[str, dict[str, Form]] = {"none": {}, "nms": {}, "efficient-nms": {"DetectionOutput": efficient_nms}}
+FORMS: dict[str, dict[str, Form]] = {
+    "none": {},
+    "nms": {},
+    "efficient-nms": {"DetectionOutput": efficient_nms, **dict.fromkeys(YOLO, _no_efficient_nms)},
+}

@@ -110,6 +110,7 @@ def _lowest_kept(rows: np.ndarray, p: Any) -> float:
     return p.confidence_threshold
 
 
+@np.errstate(over="ignore", invalid="ignore")  # an untrained net's boxes may be infinite
 def _matches(first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
     """Pairs of rows of one image and class, those that overlap most first."""
     low = np.maximum(first[:, None, 3:5], second[None, :, 3:5])

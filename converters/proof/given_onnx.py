@@ -23,6 +23,7 @@ from converters.proof.samples import Arrays, Sample
 from converters.proof.values import Prepare, Value, ends_of, folding_of, values_of
 from prototxt.errors import UserError
 from prototxt.graph import Graph, Layer, show
+from prototxt.shapes.detection import DETECTORS
 
 _PLUGIN = "EfficientNMS_TRT"
 Derive = Callable[[Arrays], Arrays]
@@ -232,7 +233,7 @@ def _first(given: GivenOnnx) -> Prepare | None:
 
 
 def _raw_ends(given: GivenOnnx, graph: Graph) -> dict[str, tuple[str, ...]]:
-    """DetectionOutputs that the model leaves to its user -> what they read."""
+    """Layers that make detections and that the model leaves to its user -> what they read."""
     made = {name for node in given.model.graph.node for name in node.output}
     found = {}
     for layer in _detections(graph):
@@ -244,11 +245,11 @@ def _raw_ends(given: GivenOnnx, graph: Graph) -> dict[str, tuple[str, ...]]:
 
 
 def _detections(graph: Graph) -> list[Layer]:
-    return [layer for layer in graph.layers if layer.type == "DetectionOutput"]
+    return [layer for layer in graph.layers if layer.type in DETECTORS]
 
 
 def _detect(layer: Layer, arrays: Arrays) -> Arrays:
-    """The rows that a DetectionOutput finds."""
+    """The rows of a layer that makes detections."""
     return {layer.tops[0]: _module(layer)(*_bottoms(layer, arrays)).numpy()}
 
 
@@ -259,9 +260,9 @@ def _decode(layer: Layer, arrays: Arrays) -> Arrays:
 
 
 def _module(layer: Layer):
-    from converters.pytorch.detection_output import DetectionOutput
+    from converters.pytorch.layers import MODULES
 
-    return DetectionOutput(layer)
+    return MODULES[layer.type](layer)
 
 
 def _bottoms(layer: Layer, arrays: Arrays) -> list:

@@ -14,6 +14,7 @@ import numpy as np
 from converters.fold import fold
 from prototxt.graph import Graph, Layer
 from prototxt.shapes import SOURCES
+from prototxt.shapes.detection import DETECTORS
 
 Weights = Mapping[str, Sequence[np.ndarray]]
 Prepare = Callable[[Graph, Weights], "tuple[Graph, Weights]"]
@@ -64,7 +65,7 @@ def values_of(graph: Graph) -> tuple[Value, ...]:
 
 def ends_of(graph: Graph) -> tuple[Value, ...]:
     """The outputs, and what the detections among them are made of: an input without objects proves little else."""
-    predictions = {name for layer in graph.layers if layer.type == "DetectionOutput" for name in layer.bottoms}
+    predictions = {name for layer in graph.layers if layer.type in DETECTORS for name in layer.bottoms}
     return tuple(v for v in values_of(graph) if v.is_last and (v.name in predictions or v.name in graph.outputs))
 
 

@@ -21,6 +21,7 @@ from converters.proof.samples import Arrays, Sample, as_samples
 from converters.proof.values import ends_of, values_of
 from prototxt.errors import UserError
 from prototxt.graph import Graph, Layer
+from prototxt.shapes.detection import DETECTORS
 
 # What float32 leaves apart, and what float16 does: 1.5e-2 at the most on trained and untrained detectors.
 TOLERANCE, HALF_TOLERANCE = 1e-4, 3e-2
@@ -240,7 +241,7 @@ class _Run:
 
     def _differences(self, case: Difference, wanted: Arrays, arrays: Arrays) -> list[Difference]:
         """Every value that both have, `case` saying what is compared with what."""
-        detections = {v.name: v.layer.p for v in self.job.values if v.layer.type == "DetectionOutput"}
+        detections = {v.name: v.layer.p for v in self.job.values if v.layer.type in DETECTORS}
         least = HALF_SMALLEST if self.loaded[case.backend].is_half else SMALLEST
         found = []
         for name in dict.fromkeys([*(value.name for value in self.job.values), *wanted]):

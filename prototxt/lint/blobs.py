@@ -8,11 +8,11 @@ from prototxt.graph import show
 from prototxt.lint.finding import ERROR, WARNING, Found, check
 from prototxt.lint.net import CONVOLUTIONS, Blob, Net, Node
 from prototxt.shapes import BLOBS
+from prototxt.shapes.detection import DETECTORS
 from prototxt.shapes.roi import PROPOSALS
 
 # Layers through which no gradient passes, and those that hand it to some of their bottoms only.
-_NO_GRADIENT = {"Accuracy", "ArgMax", "DetectionEvaluate", "DetectionOutput", "PriorBox", "Silence", "Threshold"}
-_NO_GRADIENT |= {*PROPOSALS}
+_NO_GRADIENT = {"Accuracy", "ArgMax", "DetectionEvaluate", "PriorBox", "Silence", "Threshold", *DETECTORS, *PROPOSALS}
 _GRADIENT_TO = {
     "Crop": (0,),
     "HingeLoss": (0,),

@@ -10,9 +10,10 @@ from prototxt.lint.finding import ERROR, NOTE, WARNING, Found, check
 from prototxt.lint.heads import explained
 from prototxt.lint.net import CAFFE_TYPES, CONVOLUTIONS, FEEDS, Blob, Net, Node, WrittenNet, sentence
 from prototxt.shapes import BLOBS, SHAPES, UnknownShape
+from prototxt.shapes.detection import DETECTORS
 
 # Layers that a net ends with. A net with one of them has no use for any other blob that nobody reads.
-_ENDS = {"Accuracy", "DetectionEvaluate", "DetectionOutput", "HDF5Output"}
+_ENDS = {"Accuracy", "DetectionEvaluate", *DETECTORS, "HDF5Output"}
 # Their tops are the memory of their bottom, under another name.
 _VIEWS = {"Flatten", "Reshape", "Split"}
 # Layers whose gradient is computed from the values they read.

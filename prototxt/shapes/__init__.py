@@ -7,6 +7,6 @@ The families (conv, pooling, …) have the same names in the PyTorch and ONNX ta
 
 from prototxt.shapes.table import BLOBS, SHAPES, SOURCES, Shape, ShapeError, UnknownShape
 
-from prototxt.shapes import activation, conv, data, detection, loss, norm, pooling, recurrent, roi, tensor  # isort: skip  # noqa: F401
+from prototxt.shapes import activation, conv, data, detection, loss, norm, pooling, recurrent, roi, tensor, yolo  # isort: skip  # noqa: F401
 
 __all__ = ["BLOBS", "SHAPES", "SOURCES", "Shape", "ShapeError", "UnknownShape"]

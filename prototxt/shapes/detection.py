@@ -5,6 +5,9 @@ from __future__ import annotations
 from math import prod
 
 from prototxt.shapes.table import SHAPES, ShapeError, maps_hw, need
+from prototxt.shapes.yolo import YOLO
+
+DETECTORS = ("DetectionOutput", *YOLO)  # types whose top is rows of detections
 
 
 @SHAPES.register("PriorBox")

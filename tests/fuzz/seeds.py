@@ -83,6 +83,10 @@ layer { name: "roi" type: "ROIPooling" bottom: "axpy" bottom: "rois" top: "roi"
   roi_pooling_param { pooled_h: 2 pooled_w: 2 spatial_scale: 0.0625 } }
 layer { name: "ps" type: "PSROIPooling" bottom: "axpy" bottom: "rois" top: "ps"
   psroi_pooling_param { spatial_scale: 0.0625 output_dim: 1 group_size: 2 } }
+layer { name: "maps" type: "Convolution" bottom: "axpy" top: "maps"
+  convolution_param { num_output: 14 kernel_size: 1 } }
+layer { name: "yolo" type: "Yolov3DetectionOutput" bottom: "maps" top: "yolo" yolov3_detection_output_param {
+  num_classes: 2 num_box: 2 biases: [10, 14, 23, 27] mask: [0, 1] mask_group_num: 1 anchors_scale: 16 } }
 """
 OLD_NET = """
 name: "v1" input: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8

@@ -28,6 +28,8 @@ FORKS = {
     "reverse_param": 160,
     "shuffle_channel_param": 164,
     "relu6_param": 208,
+    "yolo_detection_output_param": 601,
+    "yolov3_detection_output_param": 602,
     "interp_param": 2143,
     "quantization_param": 2158,
     "proposal_param": 2201,

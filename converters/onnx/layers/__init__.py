@@ -2,6 +2,6 @@
 
 from converters.onnx.layers.table import NODES
 
-from converters.onnx.layers import activation, conv, data, detection, norm, pooling, recurrent, roi, tensor  # isort: skip  # noqa: F401
+from converters.onnx.layers import activation, conv, data, detection, norm, pooling, recurrent, roi, tensor, yolo  # isort: skip  # noqa: F401
 
 __all__ = ["NODES"]

@@ -21,7 +21,7 @@ from prototxt.shapes import SOURCES
 __all__ = ["source_layout", "source_text"]
 
 _LONGEST_NAME = 80
-_PARTS = ("parts.py", "regions.py")
+_PARTS = ("parts.py", "regions.py", "yolo.py")
 _IMPORTS: tuple[dict[str, str], ...] = (  # by the name that needs them
     {"Tensor": "from __future__ import annotations"},
     {"math": "import math", "dataclass": "from dataclasses import dataclass", "Path": "from pathlib import Path"},

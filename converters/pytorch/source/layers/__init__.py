@@ -2,6 +2,6 @@
 
 from converters.pytorch.source.layers.table import FORMS, Form
 
-from converters.pytorch.source.layers import activation, conv, detection, norm, pooling, recurrent, roi, tensor  # isort: skip  # noqa: F401
+from converters.pytorch.source.layers import activation, conv, detection, norm, pooling, recurrent, roi, tensor, yolo  # isort: skip  # noqa: F401
 
 __all__ = ["FORMS", "Form"]
