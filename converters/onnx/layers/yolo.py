@@ -7,6 +7,7 @@ from onnx import TensorProto
 
 from converters.onnx.builder import Builder, LayerBuilder
 from converters.onnx.layers.table import NODES
+from prototxt.fork_params import Yolo
 from prototxt.graph import Layer
 from prototxt.shapes.yolo import YOLO
 
@@ -24,8 +25,14 @@ def yolo(build: Builder, layer: Layer, bottoms: list[str]) -> list[str]:
     return [_rows(step, boxes, best, label, step.node("Gather", places, step.ints([2], "place"), axis=1))]
 
 
-def _decode(step: LayerBuilder, bottom: str, shape: tuple[int, ...], sides, p) -> tuple[str, str]:
-    """Boxes [1, HWA, 4], centre and size in 0-1, and scores [1, HWA, C] of a map [1, A(5 + C), H, W]."""
+def _decode(
+    step: LayerBuilder, bottom: str, shape: tuple[int, ...], sides: tuple[tuple[float, float], ...], p: Yolo
+) -> tuple[str, str]:
+    """Boxes [1, HWA, 4], centre and size in 0–1, and scores [1, HWA, C] of a map [1, A(5 + C), H, W].
+
+    Args:
+        sides: width and height of each anchor of a cell, in cells.
+    """
     _, _, height, width = shape
     by_anchor = step.node("Reshape", bottom, step.ints([len(sides), 5 + p.num_classes, height * width], "by_anchor"))
     by_cell = step.node("Transpose", by_anchor, perm=[2, 0, 1])
@@ -51,7 +58,7 @@ def _limits(step: LayerBuilder, layer: Layer) -> list[str]:
     lowest = np.nextafter(score, np.float32(-np.inf)) if p.has_one_class else score
     return [
         step.ints([boxes], "boxes"),
-        step.floats([max(np.nextafter(overlap, np.float32(-1)), 0)], "nms_threshold"),
+        step.floats([np.nextafter(overlap, np.float32(0))], "nms_threshold"),
         step.floats([lowest], "confidence_threshold"),
     ]
 
