@@ -131,7 +131,9 @@ def _candidates(state: Arrays, code_base: str, where: str) -> list[Model]:
 def _misses(model: Model, state: Arrays) -> tuple[list[str], list[str]]:
     """The keys that a model wants and the state_dict lacks, and those that only the latter has."""
     wanted = {_key(unit, name): unit for unit in model.units for name in KINDS[unit.kind].keys}
-    absent = [key for key, unit in wanted.items() if key not in state and not unit.optional]
+    absent = [
+        key for key, unit in wanted.items() if key not in state and not (unit.optional and not _is_in(unit, state))
+    ]
     return absent, [key for key in state if key not in wanted]
 
 
@@ -171,12 +173,12 @@ def _combined(errors: Sequence[UserError]) -> UserError:
 
 def _present(model: Model, layers: Mapping[str, Layer], state: Arrays | None = None) -> list[Unit]:
     """The units that our net has and, where one is given, the state_dict."""
-    return [
-        unit
-        for unit in model.units
-        if unit.ours[0] in layers
-        and (state is None or any(_key(unit, name) in state for name in KINDS[unit.kind].keys))
-    ]
+    return [unit for unit in model.units if unit.ours[0] in layers and (state is None or _is_in(unit, state))]
+
+
+def _is_in(unit: Unit, state: Arrays) -> bool:
+    """Whether a state_dict has anything of a unit."""
+    return any(_key(unit, name) in state for name in KINDS[unit.kind].keys)
 
 
 def _to_ours(unit: Unit, layers: Sequence[Layer], state: Arrays, model: Model, graph: Graph) -> Blobs:

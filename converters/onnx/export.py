@@ -93,7 +93,8 @@ def _emit_layers(
             is_last = not still_made[top]
             if is_last and top in graph.outputs and not build.computes(value):
                 value = build.node("Identity", [value], layer)  # an output that only an operator's value can be
-            values[top] = build.rename(value, top if is_last and top not in graph.inputs else f"{top}@{layer.name}")
+            is_named = is_last and top not in graph.inputs
+            values[top] = build.rename(value, top if is_named else build.unique(f"{top}@{layer.name}"))
     if errors:
         raise errors[0] if len(errors) == 1 else UserErrors(errors)
     return values

@@ -45,11 +45,11 @@ class Value:
 def values_of(graph: Graph) -> tuple[Value, ...]:
     """The values of a net in the order in which they are computed, without its inputs.
 
-    Of several with one name, which takes two layers of one name, only the last is among them.
+    Those that share a name, which takes two layers of one name, are left out: nobody can tell them apart.
     """
     still_made = Counter(top for layer in graph.layers for top in layer.tops)
     made = set(graph.inputs)
-    found: dict[str, Value] = {}
+    found: list[Value] = []
     for layer in graph.layers:
         still_made.subtract(layer.tops)
         if layer.type in SOURCES:
@@ -57,10 +57,10 @@ def values_of(graph: Graph) -> tuple[Value, ...]:
         for place, top in enumerate(layer.tops):
             is_last = not still_made[top]
             name = top if is_last and top not in graph.inputs else f"{top}@{layer.name}"
-            found.pop(name, None)
-            found[name] = Value(name, layer, place, top not in made, is_last)
+            found.append(Value(name, layer, place, top not in made, is_last))
             made.add(top)
-    return tuple(found.values())
+    count = Counter(value.name for value in found)
+    return tuple(value for value in found if count[value.name] == 1)
 
 
 def ends_of(graph: Graph) -> tuple[Value, ...]:

@@ -56,6 +56,14 @@ def test_strides_and_pooling_of_the_caffe_release_are_refused():
     assert 'layer "res3a_branch2a" (Convolution): it is not the same as their layer2.0.conv1: its stride is 2 ' in text
 
 
+def test_half_of_what_is_optional_is_refused():
+    state = state_of(trained(ResNet((2, 2, 2, 2), (3, 3), 4, 1, 7)))
+    net = graph_of(resnet_net((2, 2, 2, 2), (3, 3), strided=1, width=4, side=65))
+    del state["fc.weight"]
+    text = message(from_state, net, state, "torchvision")
+    assert 'no model of "torchvision" has these keys' in text and "there is no fc.weight" in text
+
+
 def test_pooling_that_rounds_otherwise_is_refused():
     model = trained(ResNet((2, 2, 2, 2), (3, 3), 4, 1, 7))
     net = resnet_net((2, 2, 2, 2), (3, 3), strided=1, width=4, side=64)

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 from converters.onnx import to_onnx, write_onnx
+from converters.proof.values import values_of
 from prototxt import schema
 from prototxt.errors import UserError
 from prototxt.graph import Graph
@@ -120,6 +121,17 @@ def test_names_of_blobs_and_constants_do_not_meet():
     spread = three[:, None, None]
     wanted = np.maximum((image - spread) / np.sqrt(spread * 4 + 1e-5) * spread, 0)
     np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_layers_of_one_name_in_place():
+    power = 'layer { name: "same" type: "Power" bottom: "x" top: "x" power_param { shift: %d scale: 2 } }\n'
+    graph = graph_of(
+        'layer { name: "in" type: "ReLU" bottom: "data" top: "x" }' + "".join(map(power.__mod__, (1, 2, 3)))
+    )
+    image = np.random.default_rng(0).random((2, 3, 6, 5), np.float32)
+    np.testing.assert_allclose(run(to_onnx(graph, {}), image)[0], ((image * 2 + 1) * 2 + 2) * 2 + 3, rtol=1e-6)
+    # Only those that can be told apart are compared one by one.
+    assert [value.name for value in values_of(graph)] == ["x@in", "x"]
 
 
 def test_pooling_windows_of_nothing_are_refused():

@@ -84,6 +84,9 @@ CORPUS = {
         "not as much memory",
     ),
     "more maxima than values": Found("convert", _changed(seeds.NET, "top_k: 1 ", "top_k: 128 "), "top_k 128 is not in"),
+    "stochastic pooling": Found(
+        "convert", _changed(seeds.OLDEST_NET, "pool: AVE", "pool: 2"), "stochastic pooling has"
+    ),
     "HDF5 without end": Found("solverstate.h5", _hdf5(_ENDLESS_LINKS), "memory allocation failed"),
     "HDF5 that hangs": Found("solverstate.h5", _hdf5(_HANG), "this is not a solverstate in HDF5"),
     "HDF5 that crashes": Found("caffemodel.h5", _hdf5(_CRASH), "no whole caffemodel"),

@@ -9,6 +9,8 @@ from prototxt.graph import Layer
 @FORMS.register("Pooling")
 def pooling(layer: Layer) -> Form:
     p = layer.p
+    if p.method == "STOCHASTIC":
+        raise layer.error("stochastic pooling has no stand-alone form", expected="MAX or AVE")
     indices = len(layer.tops) == 2
     if p.kernel_hw is None and p.method == "AVE":
         return Form("{0}.mean((2, 3), keepdim=True)")
