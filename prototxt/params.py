@@ -147,8 +147,8 @@ def pool(layer: Any) -> Pool:
 def prior_box(layer: Any) -> PriorBox:
     spec = layer.prior_box_param
     # Caffe reads the sizes into integers: 20.9 is 20.
-    if not all(math.isfinite(size) for size in (*spec.min_size, *spec.max_size)):
-        raise ParamError("min_size and max_size must be numbers of pixels; one of them is infinite or nan")
+    if not all(abs(size) < 2**31 for size in (*spec.min_size, *spec.max_size)):
+        raise ParamError("min_size and max_size must be numbers of pixels, below 2^31; one of them is not")
     mins, maxes = tuple(int(s) for s in spec.min_size), tuple(int(s) for s in spec.max_size)
     if not mins:
         raise ParamError("min_size is missing")

@@ -87,6 +87,9 @@ CORPUS = {
     "stochastic pooling": Found(
         "convert", _changed(seeds.OLDEST_NET, "pool: AVE", "pool: 2"), "stochastic pooling has"
     ),
+    "a prior box of more pixels than an integer holds": Found(
+        "net", _changed(seeds.NET, "max_size: 8", "max_size: 9223372036854775808"), "below 2^31; one of them is not"
+    ),
     "HDF5 without end": Found("solverstate.h5", _hdf5(_ENDLESS_LINKS), "memory allocation failed"),
     "HDF5 that hangs": Found("solverstate.h5", _hdf5(_HANG), "this is not a solverstate in HDF5"),
     "HDF5 that crashes": Found("caffemodel.h5", _hdf5(_CRASH), "no whole caffemodel"),
