@@ -15,7 +15,7 @@ from annoset.classes import Classes
 from annoset.decode import image_size
 from annoset.formats.coco import coco_corners, object_mistake
 from annoset.formats.jsonstream import read_elements
-from annoset.formats.voc import quick_annotation
+from annoset.formats.voc import names_in, quick_annotation
 from annoset.lines import MOST_MISTAKES, Lines
 from prototxt.errors import UserError, UserErrors
 from prototxt.files import is_file
@@ -61,6 +61,11 @@ class Entry:
         if self.unlabelled and not (listed and is_file(path)):
             return Annotation(name, image, path, *image_size(image), listed=listed)
         return KINDS[self.kind].read(path, image, name, listed, self.classes)
+
+    def names(self) -> frozenset[str]:
+        """See `annoset.formats.voc.names_in`; none for a kind other than its."""
+        words = self.line.split("\t") if "\t" in self.line else self.line.split()
+        return names_in(self.root / words[-1].strip()) if self.kind == "xml" and words else frozenset()
 
     def _missing(self, file: Path, text: str) -> UserError:
         if text.lstrip("-").isdecimal():

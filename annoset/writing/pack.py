@@ -13,7 +13,7 @@ from annoset.classes import Classes
 from annoset.parallel import Processes, cores, in_order
 from annoset.writing.outputs import Outputs, Targets
 from annoset.writing.picture import Picture, Storage, keep_freed_memory, load_picture
-from annoset.writing.record import Labelled, Labeller, Source, join_record
+from annoset.writing.record import Gatherer, Labelled, Labeller, Source, join_record
 from prototxt.errors import UserError, UserErrors
 
 _SHOWN_ERRORS = 20
@@ -154,12 +154,12 @@ class _Run:
     def gather_classes(self) -> Classes:
         """Those of all annotations. Raises UserErrors as `pack` does, also of images when annotations have mistakes."""
         names, mistakes = set(), Mistakes()
-        with self._processes(None) as processes:
-            for labelled in processes.in_order(self._items("reading annotations", range(len(self._sources)))):
-                if isinstance(labelled, UserError):
-                    mistakes.add(labelled)
+        with self._processes(Gatherer(self._labeller(None))) as processes:
+            for found in processes.in_order(self._items("gathering classes", range(len(self._sources)))):
+                if isinstance(found, UserError):
+                    mistakes.add(found)
                 else:
-                    names.update(labelled.classes)
+                    names |= found
         if mistakes.count and names and not self._options.skip_bad:
             for _ in self.records(Report(Classes.of(names))):
                 pass
@@ -186,7 +186,7 @@ class _Run:
                 return error
             return labelled, picture, join_record(picture, labelled.boxes)
 
-        with self._processes(report.classes.labels) as processes:
+        with self._processes(self._labeller(report.classes.labels)) as processes:
             labelled = processes.in_order(self._items("writing records", self._order()))
             for made in in_order(make, labelled, self._workers if storage.decodes else 1):
                 if isinstance(made, UserError):
@@ -197,9 +197,11 @@ class _Run:
         if not report.images:
             raise UserErrors([*report.skipped.all(), UserError("no image is left to write")])
 
-    def _processes(self, labels: Mapping[str, int] | None) -> Processes:
-        labeller = Labeller(labels, self._options.clip_boxes, self._options.drop_difficult)
-        return Processes(labeller, self._workers, len(self._sources))
+    def _labeller(self, labels: Mapping[str, int] | None) -> Labeller:
+        return Labeller(labels, self._options.clip_boxes, self._options.drop_difficult)
+
+    def _processes(self, work: Callable[[Source], Any]) -> Processes:
+        return Processes(work, self._workers, len(self._sources))
 
     def _items(self, what: str, order: Sequence[int]) -> Iterator[Source]:
         return (self._sources[position] for position in self._watch(order, what))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from annoset.annotation import Annotation
 from annoset.writing.picture import Picture, load_picture
@@ -56,6 +56,15 @@ class Source(Protocol):
     """What a reader of a format gives for each image: `annotation()` reads it or raises UserError. Can be pickled."""
 
     def annotation(self) -> Annotation: ...
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A source that can tell more cheaply than by reading itself what its classes are at most."""
+
+    def names(self) -> frozenset[str]:
+        """Names among which those of its classes are; none when that cannot be told."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -111,3 +120,23 @@ class Labeller:
             sum([one.difficult for one in objects]),
             sum([one.without_area for one in objects]),
         )
+
+
+class Gatherer:
+    """Tells which classes sources have that were in none before; or what is wrong with a source that may have one."""
+
+    def __init__(self, labeller: Labeller) -> None:
+        self._label = labeller
+        self._known: set[str] = set()
+
+    def __call__(self, source: Source) -> frozenset[str] | UserError:
+        """The classes that are new. A source that can have none is not read."""
+        names = source.names() if isinstance(source, Named) else frozenset()
+        if names and names <= self._known:
+            return frozenset()
+        labelled = self._label(source)
+        if isinstance(labelled, UserError):
+            return labelled
+        new = frozenset(labelled.classes) - self._known
+        self._known |= new
+        return new
