@@ -246,14 +246,6 @@ def _orientation(tiff: bytes) -> int:
     return 1
 
 
-def _png_lengths(raw: bytes) -> int:
-    """Where the last chunk ends, as its length says."""
-    at = len(_PNG)
-    while at + 4 <= len(raw):
-        at += 12 + int.from_bytes(raw[at : at + 4], "big")
-    return at
-
-
 def _read_png(raw: bytes) -> ImageFile:
     """The chunks of a PNG (ISO/IEC 15948), each checked by the sum that it carries."""
     image, at, sound = ImageFile("PNG"), len(_PNG), True

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import IO, Any
 
 import numpy as np
 
-_ROOT = Path(__file__).resolve().parents[1]
+from converters.worker import calling
+
 _SECONDS, _SLOWEST = 60, 1 << 20  # where its process does not end itself: so many, and one for each of so many bytes
 _LONGEST_LINE = 1 << 20
 
@@ -38,10 +38,8 @@ def read_hdf5(path: str | Path, arrays: Sequence[str], texts: Sequence[str] = ()
     """
     if find_spec("h5py") is None:
         raise ModuleNotFoundError("No module named 'h5py'", name="h5py")
-    paths = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "converters.hdf5_worker", str(path), json.dumps([[*arrays], [*texts]])]
-    environment = {**os.environ, "PYTHONPATH": paths}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+    worker = calling("converters.hdf5_worker", [path, json.dumps([[*arrays], [*texts]])])
+    process = subprocess.Popen(**worker, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     timer = Timer(_SECONDS + os.path.getsize(path) / _SLOWEST, process.kill)
     timer.start()
     try:

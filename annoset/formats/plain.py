@@ -50,7 +50,7 @@ class Entry:
 
     def annotation(self) -> Annotation:
         """The line's image and annotation, read. Raises UserErrors with everything that is wrong with them."""
-        words = self.line.split("\t") if "\t" in self.line else self.line.split()
+        words = self._words()
         if len(words) != 2 and not (len(words) == 1 and self.unlabelled):
             raise UserError(f'the line has {len(words)} word(s): "{self.line}"', where=self.where, expected=_LINE)
         name, listed = words[0].strip(), words[1].strip() if len(words) == 2 else ""
@@ -64,8 +64,11 @@ class Entry:
 
     def names(self) -> frozenset[str]:
         """See `annoset.formats.voc.names_in`; none for a kind other than its."""
-        words = self.line.split("\t") if "\t" in self.line else self.line.split()
+        words = self._words()
         return names_in(self.root / words[-1].strip()) if self.kind == "xml" and words else frozenset()
+
+    def _words(self) -> list[str]:
+        return self.line.split("\t") if "\t" in self.line else self.line.split()
 
     def _missing(self, file: Path, text: str) -> UserError:
         if text.lstrip("-").isdecimal():

@@ -144,7 +144,7 @@ def quick_annotation(path: Path, image: Path, name: str, listed: str = "") -> An
 def names_in(path: Path) -> frozenset[str]:
     """Whatever is called a <name> in an XML, be it an object's class or a part's; ten times as fast as reading it.
 
-    None, if the file is missing or it takes a parser to tell: for comments, entities, other than ASCII, and the like.
+    Empty where the file is missing, or only a parser can tell: for comments, entities, other than ASCII, and the like.
     """
     try:
         raw = read_bytes(path)

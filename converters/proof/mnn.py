@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-_ROOT = Path(__file__).resolve().parents[2]
+from converters.worker import calling
 
 
 class MnnError(Exception):
@@ -48,10 +46,8 @@ class MnnNet:
 
     def _call(self, verb: str, *arguments: str | Path) -> None:
         """Have `converters.proof.mnn_worker` do something."""
-        paths = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
         done = subprocess.run(
-            [sys.executable, "-m", "converters.proof.mnn_worker", *map(str, arguments)],
-            env={**os.environ, "PYTHONPATH": paths},
+            **calling("converters.proof.mnn_worker", arguments),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -86,6 +86,7 @@ def as_report(found: Comparison, subject: Subject) -> dict[str, Any]:
         "inputs": [_input(sample) for sample in subject.samples],
         "settings": {name: list(v) if isinstance(v, tuple) else v for name, v in subject.settings.items()},
         "outputs": [_row(one, found, tolerances) for one in found.differences],
+        "worst of each input": [_row(one, found, tolerances) for one in found.worst_by_input()],
         "cases": [_row(one, found, tolerances) for one in found.cases],
         "layers": [_row(one, found, tolerances) for one in found.layers],
         "first layers apart": {

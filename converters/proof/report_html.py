@@ -85,7 +85,7 @@ _INPUTS = ("Input", "Sizes", "Backend", "Largest difference", "in", "")
 def _inputs(report: Mapping[str, Any]) -> Iterable[list[str]]:
     """The worst output of each input in each backend."""
     sizes = {one["name"]: ", ".join("×".join(map(str, s)) for s in one["shapes"].values()) for one in report["inputs"]}
-    for row in worst_of_inputs(report["cases"]):
+    for row in report["worst of each input"]:
         yield [
             _cell(row["input"]),
             _cell(sizes.get(row["input"], "")),
@@ -94,20 +94,6 @@ def _inputs(report: Mapping[str, Any]) -> Iterable[list[str]]:
             _cell(row["value"]),
             _cell(row["reason"] or row["verdict"], row["verdict"]),
         ]
-
-
-def worst_of_inputs(cases: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Of each input and backend the output that is farthest apart, one that no misreading explains first."""
-    worst: dict[tuple[str, str], Mapping[str, Any]] = {}
-    for row in cases:
-        key = row["input"], row["backend"]
-        if key not in worst or _weight(row) > _weight(worst[key]):
-            worst[key] = row
-    return list(worst.values())
-
-
-def _weight(row: Mapping[str, Any]) -> tuple[bool, float]:
-    return row["verdict"] != "known", largest(row)
 
 
 def largest(row: Mapping[str, Any]) -> float:

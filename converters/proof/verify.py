@@ -76,6 +76,15 @@ class Comparison:
             groups.setdefault(case.blob, {}).setdefault(case.backend, []).append(case)
         return [worst(group) for backends in groups.values() for group in backends.values()]
 
+    def worst_by_input(self) -> list[Difference]:
+        """Of each input and backend the output that is farthest apart, one that no misreading explains first."""
+        groups: dict[tuple[str, str], list[Difference]] = {}
+        for case in self.cases:
+            groups.setdefault((case.input, case.backend), []).append(case)
+        return [
+            max(group, key=lambda d: ((d.blob, d.backend) not in self.misread, d.largest)) for group in groups.values()
+        ]
+
     def learn(self, run: _Run) -> None:
         """Take over what is to be known about the backends of a run."""
         for name, backend in run.loaded.items():
@@ -149,9 +158,10 @@ def verify(
             found.layers = found.worst_of_inputs(every.cases())
             found.learn(every)
             found.notes += [f"{name} does not show its layers: {reason}" for name, reason in every.skipped.items()]
+    of_reference = known_misreadings(graph, found.reference)
     for backend in found.seconds:
         found.versions[backend] = version_of(backend)
-        reasons = {**known_misreadings(graph, found.reference), **known_misreadings(graph, backend)}
+        reasons = {**of_reference, **known_misreadings(graph, backend)}
         found.misread.update({(blob, backend): reason for blob, reason in reasons.items()})
     return found
 

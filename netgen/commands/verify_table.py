@@ -46,21 +46,11 @@ def _print_outputs(found: Comparison, tolerances: Mapping[str, float]) -> None:
 
 
 def _print_inputs(found: Comparison, tolerances: Mapping[str, float]) -> None:
-    """Of each input and backend the output that is farthest apart, one that no misreading explains first."""
-    worst: dict[tuple[str, str], Difference] = {}
-    for case in found.cases:
-        key = case.input, case.backend
-        if key not in worst or _weight(case, found) > _weight(worst[key], found):
-            worst[key] = case
     rows = [
-        [input_, backend, f"{one.largest:.1e}", f"in {one.blob}, {_verdict(one, found, tolerances)}"]
-        for (input_, backend), one in worst.items()
+        [one.input, one.backend, f"{one.largest:.1e}", f"in {one.blob}, {_verdict(one, found, tolerances)}"]
+        for one in found.worst_by_input()
     ]
     _print("The worst of each input", ("Input", "Backend"), ("Difference",), rows)
-
-
-def _weight(case: Difference, found: Comparison) -> tuple[bool, float]:
-    return (case.blob, case.backend) not in found.misread, case.largest
 
 
 def _print_layers(found: Comparison, tolerances: Mapping[str, float]) -> None:

@@ -115,6 +115,12 @@ def test_lstm_of_caffe_between_marks_of_a_layer():
     case.check(lstm(x, RUNS, weight_x, weight_h, bias))
 
 
+def test_lstm_of_caffe_where_the_net_is_not_on_the_cpu():
+    text = MARKS + layer_text("LSTM", "x on", "recurrent_param { num_output: 4 }")
+    net = CaffeNet(graph_of(text, {"x": (5, 3, 6)})).to("meta")  # a device without values
+    assert net({"x": torch.empty(5, 3, 6, device="meta")})["top"].shape == (5, 3, 4)
+
+
 def test_lstm_of_caffe_whose_sequences_begin_anywhere():
     x, on, (weight_x, weight_h, bias) = RNG(25).normal(size=(5, 3, 6)), RUNS.copy(), WEIGHTS
     on[2, 1] = on[4, 0] = 0

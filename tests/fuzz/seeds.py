@@ -15,8 +15,18 @@ from prototxt import schema
 
 SNAPSHOT = "net_iter_12.caffemodel"  # its weights
 
-# Most layer types, several phases, shared blobs, loops of names, comments, both kinds of string.
-NET = """
+# Scores and prior boxes of two nets.
+_SCORES = """\
+layer { name: "conf" type: "Convolution" bottom: "conv" top: "conf" convolution_param { num_output: 6 kernel_size: 1 } }
+layer { name: "cperm" type: "Permute" bottom: "conf" top: "cperm" permute_param { order: [0, 2, 3, 1] } }
+layer { name: "cresh" type: "Reshape" bottom: "cperm" top: "cresh" reshape_param { shape { dim: 0 dim: -1 dim: 3 } } }
+layer { name: "soft" type: "Softmax" bottom: "cresh" top: "soft" softmax_param { axis: 2 } }
+layer { name: "cflat" type: "Flatten" bottom: "soft" top: "cflat" }
+layer { name: "prior" type: "PriorBox" bottom: "conv" bottom: "data" top: "prior"
+  prior_box_param { min_size: 4 max_size: 8 variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 } }
+"""
+NET = (
+    """
 name: "seed" # a comment
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 12 dim: 10 } } }
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
@@ -41,14 +51,9 @@ layer { name: "drop" type: "Dropout" bottom: "lrn" top: "lrn" include { phase: T
 layer { name: "loc" type: "Convolution" bottom: "conv" top: "loc" convolution_param { num_output: 8 kernel_size: 1 } }
 layer { name: "perm" type: "Permute" bottom: "loc" top: "perm" permute_param { order: 0 order: 2 order: 3 order: 1 } }
 layer { name: "flat" type: "Flatten" bottom: "perm" top: "flat" flatten_param { axis: 1 } }
-layer { name: "conf" type: "Convolution" bottom: "conv" top: "conf" convolution_param { num_output: 6 kernel_size: 1 } }
-layer { name: "cperm" type: "Permute" bottom: "conf" top: "cperm" permute_param { order: [0, 2, 3, 1] } }
-layer { name: "cresh" type: "Reshape" bottom: "cperm" top: "cresh" reshape_param { shape { dim: 0 dim: -1 dim: 3 } } }
-layer { name: "soft" type: "Softmax" bottom: "cresh" top: "soft" softmax_param { axis: 2 } }
-layer { name: "cflat" type: "Flatten" bottom: "soft" top: "cflat" }
-layer { name: "prior" type: "PriorBox" bottom: "conv" bottom: "data" top: "prior"
-  prior_box_param { min_size: 4 max_size: 8 variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 } }
-layer { name: "det" type: "DetectionOutput" bottom: "flat" bottom: "cflat" bottom: "prior" top: "det"
+"""
+    + _SCORES
+    + """layer { name: "det" type: "DetectionOutput" bottom: "flat" bottom: "cflat" bottom: "prior" top: "det"
   detection_output_param { num_classes: 3 nms_param { nms_threshold: 0.45 top_k: 40 } keep_top_k: 20
     code_type: CENTER_SIZE confidence_threshold: 0.01
     save_output_param { output_directory: 'results' output_name_prefix: "a" output_format: "VOC" } } }
@@ -59,6 +64,7 @@ layer { name: "prelu" type: "PReLU" bottom: "cut1" top: "prelu" }
 layer { name: "power" type: "Power" bottom: "prelu" top: "power" power_param { power: 2 scale: 0.5 shift: 1 } }
 layer { name: "red" type: "Reduction" bottom: "power" top: "red" reduction_param { axis: 1 operation: MEAN } }
 """
+)
 # What forks of Caffe added.
 FORK_NET = """
 input: "data" input_shape { dim: 1 dim: 4 dim: 8 dim: 6 }
@@ -112,7 +118,8 @@ layer { name: "loss" type: "MultiBoxLoss" bottom: "loc" bottom: "conf" bottom: "
     num_classes: 3 share_location: true mining_type: MAX_NEGATIVE neg_pos_ratio: 3 code_type: CENTER_SIZE } }
 """
 DETECTOR_NAME = "detector"
-DETECTOR = """
+DETECTOR = (
+    """
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 12 dim: 10 } } }
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
   convolution_param { num_output: 4 kernel_size: 3 stride: 2 pad: 1 } }
@@ -122,17 +129,13 @@ layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
 layer { name: "loc" type: "Convolution" bottom: "conv" top: "loc" convolution_param { num_output: 8 kernel_size: 1 } }
 layer { name: "perm" type: "Permute" bottom: "loc" top: "perm" permute_param { order: [0, 2, 3, 1] } }
 layer { name: "flat" type: "Flatten" bottom: "perm" top: "flat" }
-layer { name: "conf" type: "Convolution" bottom: "conv" top: "conf" convolution_param { num_output: 6 kernel_size: 1 } }
-layer { name: "cperm" type: "Permute" bottom: "conf" top: "cperm" permute_param { order: [0, 2, 3, 1] } }
-layer { name: "cresh" type: "Reshape" bottom: "cperm" top: "cresh" reshape_param { shape { dim: 0 dim: -1 dim: 3 } } }
-layer { name: "soft" type: "Softmax" bottom: "cresh" top: "soft" softmax_param { axis: 2 } }
-layer { name: "cflat" type: "Flatten" bottom: "soft" top: "cflat" }
-layer { name: "prior" type: "PriorBox" bottom: "conv" bottom: "data" top: "prior"
-  prior_box_param { min_size: 4 max_size: 8 variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 } }
-layer { name: "det" type: "DetectionOutput" bottom: "flat" bottom: "cflat" bottom: "prior" top: "det"
+"""
+    + _SCORES
+    + """layer { name: "det" type: "DetectionOutput" bottom: "flat" bottom: "cflat" bottom: "prior" top: "det"
   detection_output_param { num_classes: 3 nms_param { nms_threshold: 0.45 top_k: 40 } keep_top_k: 20
     code_type: CENTER_SIZE confidence_threshold: 0.01 } }
 """
+)
 SOLVER = """
 train_net: "train.prototxt" test_net: "test.prototxt" test_iter: 1 test_interval: 10 base_lr: 0.001 display: 10
 max_iter: 100 lr_policy: "multistep" gamma: 0.1 momentum: 0.9 weight_decay: 0.0005 stepvalue: 40 stepvalue: 80

@@ -7,6 +7,7 @@ from onnx import TensorProto
 
 from converters.onnx.builder import Builder, LayerBuilder
 from converters.onnx.layers.table import NODES
+from converters.yolo import limits
 from prototxt.fork_params import Yolo
 from prototxt.graph import Layer
 from prototxt.shapes.yolo import YOLO
@@ -51,14 +52,12 @@ def _decode(
 
 
 def _limits(step: LayerBuilder, layer: Layer) -> list[str]:
-    """How many boxes may stay, and above which overlap and score: ONNX has no "at or above"."""
-    p = layer.p
-    boxes = sum(h * w * len(anchors) for (_, _, h, w), anchors in zip(layer.bottom_shapes, p.anchors))
-    overlap, score = np.float32(p.nms_threshold), np.float32(p.confidence_threshold)
-    lowest = np.nextafter(score, np.float32(-np.inf)) if p.has_one_class else score
+    """How many boxes may stay, and above which overlap and score."""
+    boxes = sum(h * w * len(anchors) for (_, _, h, w), anchors in zip(layer.bottom_shapes, layer.p.anchors))
+    lowest, overlap = limits(layer.p)
     return [
         step.ints([boxes], "boxes"),
-        step.floats([np.nextafter(overlap, np.float32(0))], "nms_threshold"),
+        step.floats([overlap], "nms_threshold"),
         step.floats([lowest], "confidence_threshold"),
     ]
 

@@ -22,6 +22,8 @@ class _Recurrent(CaffeLayer):
 
     def forward(self, x: Tensor, goes_on: Tensor | None = None) -> Tensor:
         """`goes_on`, [T, N], is 0 where a sequence begins and 1 elsewhere; without it each begins in the first step."""
+        if goes_on is not None:
+            goes_on = goes_on.to(x.device)  # that of a ContinuationIndicator, which reads nothing, is on the CPU
         from_input = F.linear(x.flatten(2), self.weight_x, self.bias)
         hidden = cell = x.new_zeros(x.shape[1], self.weight_h.shape[1])
         steps = []

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from converters.pytorch.layers.table import MODULES
 from converters.pytorch.nms import greedy_nms
+from converters.yolo import limits
 from prototxt.graph import Layer
 from prototxt.shapes.yolo import YOLO
 
@@ -26,11 +27,7 @@ class YoloDetectionOutput(nn.Module):
     def __init__(self, layer: Layer) -> None:
         super().__init__()
         self.p = layer.p
-        # An overlap at the threshold is too much; where classes exclude each other, a score at the threshold counts.
-        self._overlap = np.nextafter(np.float32(self.p.nms_threshold), np.float32(-1))
-        self._score = np.float32(self.p.confidence_threshold)
-        if self.p.has_one_class:
-            self._score = np.nextafter(self._score, np.float32(-np.inf))
+        self._lowest, self._overlap = limits(self.p)
 
     @torch.no_grad()
     @np.errstate(over="ignore", invalid="ignore")  # an untrained net's boxes may be infinite
@@ -39,7 +36,7 @@ class YoloDetectionOutput(nn.Module):
         decoded = [self._decode(x.cpu(), anchors) for x, anchors in zip(maps, self.p.anchors)]
         boxes, scores = (np.concatenate(parts) for parts in zip(*decoded))
         labels, best = scores.argmax(1), scores.max(1)
-        above = np.flatnonzero(best > self._score)
+        above = np.flatnonzero(best > self._lowest)
         above = above[np.argsort(-best[above], kind="stable")]
         kept = above[greedy_nms(boxes[above], self._overlap, len(above))]
         rows = np.column_stack([np.zeros(len(kept)), labels[kept] + 1, best[kept], boxes[kept]])
